@@ -1,0 +1,1 @@
+//! Joins frontend, solver, executor and exporters into one Builder.

@@ -1,0 +1,1 @@
+//! The build graph: LLB ops as bytes, vertices, edges, validation.

@@ -1,0 +1,1 @@
+//! Events to a terminal: fold into a model, render as tty, plain or rawjson.

@@ -1,0 +1,1 @@
+//! Terminals: raw mode, size, pseudo-terminals.

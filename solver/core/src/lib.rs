@@ -1,0 +1,1 @@
+//! Evaluates a graph of opaque operations with a content-hash cache.

@@ -1,0 +1,1 @@
+//! End-to-end, conformance and architecture tests of rbuild.
