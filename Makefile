@@ -1,0 +1,34 @@
+# The commands a visitor needs; each sets up what it lacks (Debian or Ubuntu, Rust toolchain).
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE := target/$(HOST)/release/rbuild
+
+.PHONY: all build demo test bench check fmt clean
+
+all: build
+
+# The release binary, statically linked (the explicit --target keeps build scripts dynamic).
+build:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) -p rbuild-cli
+	@ls -l $(RELEASE)
+
+# Builds rbuild, builds a real image with it, runs it.
+demo: build
+	scripts/demo.sh $(RELEASE)
+
+# Everything: formatting, lints, unit tests, end-to-end tests as root and as an ordinary user.
+test:
+	scripts/test.sh
+
+# Times rbuild beside its peers in the same run.
+bench: build
+	scripts/bench.sh $(RELEASE)
+
+check:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	cargo fmt
+
+clean:
+	cargo clean

@@ -1,0 +1,130 @@
+//! The command line as a tree of types; `rbuild -t app .` means `rbuild build -t app .`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::command;
+
+/// Build, push and run container images: one binary, no daemon
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "`rbuild -t app .` is short for `rbuild build -t app .`"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command knows.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// Directory of the store [default: /var/lib/rbuild, rootless $XDG_DATA_HOME/rbuild]
+    #[arg(long, global = true, env = "RBUILD_ROOT", value_name = "DIR", hide_env_values = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Show where errors come from
+    #[arg(long, short = 'D', global = true)]
+    pub(crate) debug: bool,
+    /// Directory of the client configuration, with credentials [default: ~/.docker]
+    #[arg(long, global = true, env = "DOCKER_CONFIG", value_name = "DIR", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(Box<command::build::Args>),
+    Run(Box<command::run::Args>),
+    Images(command::images::Args),
+    Rmi(command::rmi::Args),
+    Tag(command::tag::Args),
+    Pull(command::pull::Args),
+    Push(command::push::Args),
+    Save(command::save::Args),
+    Load(command::load::Args),
+    Inspect(command::inspect::Args),
+    History(command::history::Args),
+    Login(command::login::Args),
+    Logout(command::logout::Args),
+    Du(command::du::Args),
+    Prune(command::prune::Args),
+    Version(command::version::Args),
+    Info(command::info::Args),
+    Completion(command::completion::Args),
+}
+
+/// The names a first word may have without meaning a context.
+const COMMANDS: &[&str] = &[
+    "build", "run", "images", "rmi", "tag", "pull", "push", "save", "load", "inspect", "history", "login", "logout",
+    "du", "prune", "version", "info", "completion", "help",
+];
+
+/// Inserts `build` where the first word after the global flags is neither a command nor a flag of
+/// the program itself.
+pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(word) = args.get(at).and_then(|word| word.to_str()) {
+        match word {
+            "--root" | "--config" => at += 2,
+            "--debug" | "-D" => at += 1,
+            _ if word.starts_with("--root=") || word.starts_with("--config=") => at += 1,
+            _ => break,
+        }
+    }
+    let Some(word) = args.get(at) else { return args };
+    let ours = word.to_str().is_some_and(|word| {
+        COMMANDS.contains(&word) || matches!(word, "-h" | "--help" | "-V" | "--version")
+    });
+    if !ours && (word.to_str().is_some_and(|word| word.starts_with('-')) || looks_like_context(word)) {
+        args.insert(at, "build".into());
+    }
+    args
+}
+
+/// Whether a first word that is no command can be a build context; otherwise it is a typing error,
+/// about which clap says more.
+fn looks_like_context(word: &OsString) -> bool {
+    let text = word.to_string_lossy();
+    text == "-" || text.contains('/') || text.contains("://") || text.starts_with('.') || std::path::Path::new(word).is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn check(given: &str, expected: &str) {
+        let words = given.split_whitespace().map(OsString::from).collect();
+        let got = with_default_command(words);
+        let got: Vec<_> = got.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(got.join(" "), expected);
+    }
+
+    #[test]
+    fn build_is_the_default_command() {
+        check("rbuild -t app .", "rbuild build -t app .");
+        check("rbuild .", "rbuild build .");
+        check("rbuild --root /x -t app .", "rbuild --root /x build -t app .");
+        check("rbuild --root=/x -D .", "rbuild --root=/x -D build .");
+        check("rbuild -", "rbuild build -");
+        check("rbuild build .", "rbuild build .");
+        check("rbuild images", "rbuild images");
+        check("rbuild imags", "rbuild imags");
+        check("rbuild --help", "rbuild --help");
+        check("rbuild", "rbuild");
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let named: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        assert!(named.iter().all(|name| COMMANDS.contains(&name.as_str())), "{named:?}");
+    }
+}

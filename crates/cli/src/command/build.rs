@@ -1,0 +1,317 @@
+//! `rbuild build`: an image from a Dockerfile.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rbuild_build::{
+    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
+};
+use rbuild_oci::Reference;
+
+use crate::value;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "b")]
+pub(crate) struct Args {
+    /// Build context: a directory, a URL, or `-` for standard input
+    #[arg(value_name = "PATH | URL | -")]
+    pub(crate) context: String,
+    /// Name and optionally a tag of the image (`name:tag`)
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+    /// Name of the Dockerfile (default: PATH/Dockerfile), `-` for standard input
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) file: Option<String>,
+    /// Set the target build stage
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Set build-time variables
+    #[arg(long = "build-arg", value_name = "KEY[=VALUE]", value_parser = value::key_maybe_value)]
+    pub(crate) build_args: Vec<(String, Option<String>)>,
+    /// Set metadata for the image
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = value::key_maybe_value)]
+    pub(crate) labels: Vec<(String, Option<String>)>,
+    /// Do not use the cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Do not use the cache for these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Always look for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Set the target platform
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// Where the result goes, such as `type=local,dest=out` or `type=oci,dest=app.tar`
+    #[arg(short, long = "output", value_name = "SPEC", value_parser = output)]
+    pub(crate) outputs: Vec<OutputSpec>,
+    /// Push to the registry: short for `--output=type=registry`
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Put the image into the local store, also beside other outputs
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Secret to expose to steps (`id=mysecret[,src=/local/secret]` or `id=mysecret,env=NAME`)
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub(crate) secrets: Vec<String>,
+    /// ssh agent to expose to steps (`default` or `ID=SOCKET`)
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) ssh: Vec<String>,
+    /// Additional build contexts (`name=path`, `name=docker-image://…`)
+    #[arg(long = "build-context", value_name = "NAME=PATH", value_parser = value::key_value)]
+    pub(crate) build_contexts: Vec<(String, String)>,
+    /// Network of RUN steps
+    #[arg(long, value_name = "MODE", default_value = "default", value_parser = ["default", "host", "none"])]
+    pub(crate) network: String,
+    /// Add a line to /etc/hosts (`host:ip`)
+    #[arg(long = "add-host", value_name = "HOST:IP", value_parser = value::add_host)]
+    pub(crate) add_hosts: Vec<(String, String)>,
+    /// Ulimit of RUN steps (`nofile=1024:2048`)
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = value::ulimit)]
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", value_parser = value::size)]
+    pub(crate) shm_size: Option<u64>,
+    /// Cgroup below which RUN steps run
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// Memory limit of each RUN step
+    #[arg(short, long, value_name = "BYTES", value_parser = value::size)]
+    pub(crate) memory: Option<u64>,
+    /// CPU limit of each RUN step, in CPUs
+    #[arg(long, value_name = "NUMBER", value_parser = value::cpus)]
+    pub(crate) cpus: Option<f64>,
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "BUILDKIT_PROGRESS", hide_env = true,
+          value_parser = ["auto", "tty", "plain", "rawjson", "quiet"])]
+    pub(crate) progress: String,
+    /// Print only the image id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write what was built, as JSON, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Allow what steps ask for (`network.host`, `security.insecure`)
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+}
+
+/// Parses `--output`: attributes, or a path alone (`-` for a tar on standard output).
+fn output(text: &str) -> Result<OutputSpec, String> {
+    let fields = value::csv(text)?;
+    if let [only] = fields.as_slice()
+        && !only.contains('=')
+    {
+        let kind = if only == "-" { "tar" } else { "local" };
+        return Ok(OutputSpec { kind: kind.to_owned(), attributes: [("dest".to_owned(), only.clone())].into() });
+    }
+    let mut attributes = value::attributes(text)?;
+    let kind = attributes.remove("type").ok_or_else(|| format!("type is required for output `{text}`"))?;
+    const KINDS: &[&str] = &["image", "registry", "oci", "docker", "local", "tar", "cacheonly"];
+    if !KINDS.contains(&kind.as_str()) {
+        return Err(format!("unknown output type `{kind}`: one of {}", KINDS.join(", ")));
+    }
+    Ok(OutputSpec { kind, attributes })
+}
+
+/// The caller's environment, read by name.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Args {
+    /// Returns what the builder is asked.
+    pub(crate) fn request(&self, lookup: Lookup<'_>) -> Result<BuildRequest, String> {
+        let given = |pairs: &[(String, Option<String>)]| -> BTreeMap<String, String> {
+            let value = |(key, value): &(String, Option<String>)| Some((key.clone(), value.clone().or_else(|| lookup(key))?));
+            pairs.iter().filter_map(value).collect()
+        };
+        let labels = self.labels.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect();
+        let references = self.tags.iter().map(|tag| tag_reference(tag)).collect::<Result<_, _>>()?;
+        let platforms = self.platform.iter().map(|text| text.parse().map_err(|error| format!("--platform: {error}")));
+        Ok(BuildRequest {
+            context: context(&self.context)?,
+            dockerfile: match self.file.as_deref() {
+                None => DockerfileSource::Default,
+                Some("-") => DockerfileSource::Stdin,
+                Some(path) => DockerfileSource::Path(path.into()),
+            },
+            tags: references,
+            target: self.target.clone(),
+            build_args: given(&self.build_args),
+            labels,
+            no_cache: match (self.no_cache, self.no_cache_filter.as_slice()) {
+                (true, _) => NoCache::All,
+                (false, []) => NoCache::Off,
+                (false, stages) => NoCache::Stages(stages.to_vec()),
+            },
+            pull: self.pull,
+            platforms: platforms.collect::<Result<_, _>>()?,
+            outputs: self.outputs()?,
+            secrets: self.secrets.iter().map(|text| secret(text, lookup)).collect::<Result<_, _>>()?,
+            ssh: self.ssh.iter().map(|text| ssh(text, lookup)).collect::<Result<_, _>>()?,
+            build_contexts: self.build_contexts.iter().cloned().collect(),
+            network: match self.network.as_str() {
+                "host" => NetworkMode::Host,
+                "none" => NetworkMode::None,
+                _ => NetworkMode::Default,
+            },
+            add_hosts: self.add_hosts.clone(),
+            ulimits: self.ulimits.clone(),
+            shm_size: self.shm_size,
+            cgroup_parent: self.cgroup_parent.clone(),
+            resources: Resources { memory: self.memory, cpus: self.cpus, ..Resources::default() },
+            allow: self.allowed()?,
+            source_date_epoch: lookup("SOURCE_DATE_EPOCH"),
+            proxies: BTreeMap::new(),
+        })
+    }
+
+    fn outputs(&self) -> Result<Vec<OutputSpec>, String> {
+        let mut outputs = self.outputs.clone();
+        if self.push {
+            if self.tags.is_empty() && !outputs.iter().any(|output| output.attributes.contains_key("name")) {
+                return Err("tag is needed when pushing to registry: add -t NAME".to_owned());
+            }
+            outputs.push(OutputSpec { kind: "registry".to_owned(), attributes: BTreeMap::new() });
+        }
+        if self.load {
+            outputs.push(OutputSpec { kind: "image".to_owned(), attributes: BTreeMap::new() });
+        }
+        Ok(outputs)
+    }
+
+    fn allowed(&self) -> Result<Vec<String>, String> {
+        const KNOWN: &[&str] = &["network.host", "security.insecure"];
+        match self.allow.iter().find(|name| !KNOWN.contains(&name.as_str())) {
+            Some(unknown) => Err(format!("unknown entitlement `{unknown}`: one of {}", KNOWN.join(", "))),
+            None => {
+                let mut allowed = self.allow.clone();
+                // As buildx: asking for the host's network on the command line is the consent to it.
+                if self.network == "host" {
+                    allowed.push("network.host".to_owned());
+                }
+                Ok(allowed)
+            }
+        }
+    }
+}
+
+/// Parses a name for the image, which may not carry a digest.
+fn tag_reference(text: &str) -> Result<Reference, String> {
+    let reference: Reference = text.parse().map_err(|error| format!("invalid tag `{text}`: {error}"))?;
+    match reference.digest {
+        Some(_) => Err(format!("invalid tag `{text}`: a name with a digest cannot be given to an image")),
+        None => Ok(reference),
+    }
+}
+
+/// Parses the positional argument.
+fn context(text: &str) -> Result<ContextSource, String> {
+    let is_git = |text: &str| {
+        let path = text.split(['#', '?']).next().unwrap_or_default();
+        text.starts_with("git://") || text.starts_with("git@") || text.starts_with("ssh://") || text.starts_with("github.com/") || path.ends_with(".git") && text.contains("://")
+    };
+    match text {
+        "-" => Ok(ContextSource::Stdin),
+        "" => Err("the build context is empty: give a directory, a URL or `-`".to_owned()),
+        _ if is_git(text) => Ok(ContextSource::Git(text.to_owned())),
+        _ if text.starts_with("http://") || text.starts_with("https://") => Ok(ContextSource::Http(text.to_owned())),
+        _ => {
+            let path = PathBuf::from(text);
+            match std::fs::metadata(&path) {
+                Ok(found) if found.is_dir() => Ok(ContextSource::Directory(path)),
+                Ok(_) => Err(format!("unable to prepare context: `{text}` is not a directory")),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Err(format!("unable to prepare context: path `{text}` not found"))
+                }
+                Err(error) => Err(format!("unable to prepare context: `{text}`: {error}")),
+            }
+        }
+    }
+}
+
+/// Parses `--secret`: `id=…[,src=…|,env=…][,type=file|env]`; an id alone names a file or variable.
+fn secret(text: &str, lookup: Lookup<'_>) -> Result<(String, SecretSource), String> {
+    let mut attributes = value::attributes(text)?;
+    let mut take = |names: &[&str]| names.iter().find_map(|name| attributes.remove(*name));
+    let (id, kind) = (take(&["id"]), take(&["type"]));
+    let (file, variable) = (take(&["src", "source"]), take(&["env"]));
+    if let Some(unknown) = attributes.keys().next() {
+        return Err(format!("--secret `{text}`: unexpected key `{unknown}`: id, src, env or type"));
+    }
+    let id = id.or_else(|| file.as_ref().and_then(|file| Some(PathBuf::from(file).file_name()?.to_str()?.to_owned())));
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| format!("--secret `{text}`: id is required"))?;
+    let by_environment = |name: &str| -> Result<SecretSource, String> {
+        let value = lookup(name).ok_or_else(|| format!("--secret `{text}`: environment variable `{name}` is not set"))?;
+        Ok(SecretSource::Value(value.into_bytes()))
+    };
+    let source = match (kind.as_deref(), file, variable) {
+        (_, Some(_), Some(_)) => return Err(format!("--secret `{text}`: give src or env, not both")),
+        (Some("env"), file, variable) => by_environment(&variable.or(file).unwrap_or_else(|| id.clone()))?,
+        (Some("file") | None, Some(file), None) => SecretSource::File(file.into()),
+        (None, None, Some(variable)) => by_environment(&variable)?,
+        (None, None, None) if lookup(&id).is_some() => by_environment(&id)?,
+        (Some("file") | None, None, _) => SecretSource::File(id.clone().into()),
+        (Some(other), ..) => return Err(format!("--secret `{text}`: unsupported type `{other}`: file or env")),
+    };
+    if let SecretSource::File(path) = &source {
+        let found = std::fs::metadata(path).map_err(|error| format!("--secret `{text}`: reading `{}`: {error}", path.display()))?;
+        if found.len() > 500 * 1024 {
+            return Err(format!("--secret `{text}`: the file is larger than 500 KiB"));
+        }
+    }
+    Ok((id, source))
+}
+
+/// Parses `--ssh`: `default`, `ID` or `ID=SOCKET`.
+fn ssh(text: &str, lookup: Lookup<'_>) -> Result<SshSource, String> {
+    let (id, socket) = text.split_once('=').map_or((text, None), |(id, socket)| (id, Some(socket.to_owned())));
+    let socket = socket.or_else(|| lookup("SSH_AUTH_SOCK")).filter(|socket| !socket.is_empty());
+    let socket = socket.ok_or_else(|| format!("--ssh `{text}`: invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
+    let path = PathBuf::from(&socket);
+    let kind = std::fs::metadata(&path).map_err(|error| format!("--ssh `{text}`: `{socket}`: {error}"))?.file_type();
+    if !std::os::unix::fs::FileTypeExt::is_socket(&kind) {
+        return Err(format!("--ssh `{text}`: `{socket}` is not an agent's socket; keys as files are not supported: add them to an agent"));
+    }
+    Ok(SshSource { id: if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket: path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs() {
+        assert_eq!(output("-").unwrap().kind, "tar");
+        assert_eq!(output("out").unwrap().attributes["dest"], "out");
+        assert_eq!(output("type=oci,dest=a.tar").unwrap().kind, "oci");
+        for bad in ["dest=x", "type=nope", "type="] {
+            assert!(output(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn contexts() {
+        let git = |text: &str| matches!(context(text), Ok(ContextSource::Git(_)));
+        assert!(git("https://example.com/a.git#main:sub"));
+        assert!(git("git@example.com:a/b.git"));
+        assert!(matches!(context("https://example.com/a.tar.gz"), Ok(ContextSource::Http(_))));
+        assert!(matches!(context("-"), Ok(ContextSource::Stdin)));
+        assert!(context("/nonexistent-for-sure").unwrap_err().contains("not found"));
+    }
+
+    #[test]
+    fn secrets() {
+        let lookup = |name: &str| (name == "TOKEN").then(|| "hush".to_owned());
+        assert_eq!(secret("id=a,env=TOKEN", &lookup).unwrap().1, SecretSource::Value(b"hush".to_vec()));
+        assert_eq!(secret("id=TOKEN", &lookup).unwrap().1, SecretSource::Value(b"hush".to_vec()));
+        assert_eq!(secret("id=a,type=env,src=TOKEN", &lookup).unwrap().1, SecretSource::Value(b"hush".to_vec()));
+        for bad in ["env=TOKEN", "id=a,env=MISSING", "id=a,bogus=1", "id=a,src=/nonexistent-for-sure"] {
+            assert!(secret(bad, &lookup).is_err(), "{bad}");
+        }
+    }
+}
