@@ -3,6 +3,7 @@
 //! Each module wraps one family of calls; rustix first, `libc` where rustix has no call. Every
 //! `unsafe` block opens with the argument why it is sound.
 
+pub mod attendant;
 pub mod caps;
 pub mod clone;
 pub mod dir;
@@ -12,6 +13,7 @@ pub mod netns;
 pub mod pidfd;
 pub mod root;
 pub mod seccomp;
+pub mod subid;
 pub mod tty;
 pub mod userns;
 pub mod xattr;
