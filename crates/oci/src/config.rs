@@ -98,11 +98,12 @@ pub struct ContainerConfig {
     /// Environment, `NAME=value`.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// The program that always runs; absent and empty differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The program that always runs; absent and empty differ here, but not in writing.
+    #[serde(default, skip_serializing_if = "is_none_or_empty")]
     pub entrypoint: Option<Vec<String>>,
-    /// Arguments, or the program if there is no entry point; absent and empty differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Arguments, or the program if there is no entry point; absent and empty differ here, but not in
+    /// writing.
+    #[serde(default, skip_serializing_if = "is_none_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// Paths of anonymous volumes.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
@@ -162,8 +163,14 @@ fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 
+/// Go leaves out empty lists.
+#[expect(clippy::ref_option, reason = "serde passes references")]
+fn is_none_or_empty(value: &Option<Vec<String>>) -> bool {
+    value.as_ref().is_none_or(Vec::is_empty)
+}
+
 /// Go writes empty maps and lists as `null`.
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,

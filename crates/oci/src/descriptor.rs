@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::null_as_default;
 use crate::{Digest, Platform};
 
 /// Names a blob: its media type, digest and size in bytes.
@@ -17,10 +18,10 @@ pub struct Descriptor {
     /// The blob's size in bytes.
     pub size: u64,
     /// Places to download from other than the registry; kept, never followed by default.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of an image in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Descriptor;
+use crate::config::null_as_default;
 
 /// An image manifest: one configuration and its layers, bottom first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +22,13 @@ pub struct Manifest {
     /// The image configuration.
     pub config: Descriptor,
     /// The layers, bottom first.
+    #[serde(deserialize_with = "null_as_default")]
     pub layers: Vec<Descriptor>,
     /// The manifest this one refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -40,8 +42,9 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The manifests.
+    #[serde(deserialize_with = "null_as_default")]
     pub manifests: Vec<Descriptor>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
