@@ -1,0 +1,225 @@
+//! Loading hostile definitions, building, encoding and printing.
+
+use bytes::Bytes;
+use prost::Message as _;
+use rbuild_graph::{Builder, Definition, Graph, GraphError, Operand, Output, pb, source};
+
+fn image(name: &str) -> pb::Op {
+    let identifier = format!("{}{name}", source::DOCKER_IMAGE);
+    op(pb::Kind::Source(pb::SourceOp { identifier, ..Default::default() }))
+}
+
+fn op(kind: pb::Kind) -> pb::Op {
+    pb::Op { op: Some(kind), constraints: Some(pb::WorkerConstraints::default()), ..Default::default() }
+}
+
+fn root_mount() -> pb::Mount {
+    pb::Mount { dest: "/".to_owned(), ..Default::default() }
+}
+
+fn exec(mounts: Vec<pb::Mount>) -> pb::Op {
+    let meta = Some(pb::Meta { args: vec!["true".to_owned()], cwd: "/".to_owned(), ..Default::default() });
+    op(pb::Kind::Exec(pb::ExecOp { meta, mounts, ..Default::default() }))
+}
+
+fn mkdir(input: i64, output: i64) -> pb::FileAction {
+    let action = pb::Action::Mkdir(pb::FileActionMkDir { path: "/a".to_owned(), mode: 0o755, timestamp: -1, ..Default::default() });
+    pb::FileAction { input, secondary_input: -1, output, action: Some(action) }
+}
+
+fn file(actions: Vec<pb::FileAction>) -> pb::Op {
+    op(pb::Kind::File(pb::FileOp { actions }))
+}
+
+fn copy(input: i64, from: i64) -> pb::FileAction {
+    let copy = pb::FileActionCopy { src: "/a".to_owned(), dest: "/b".to_owned(), mode: -1, timestamp: -1, ..Default::default() };
+    pb::FileAction { input, secondary_input: from, output: 0, action: Some(pb::Action::Copy(copy)) }
+}
+
+/// Lists ops as they are, each upon the one before if `chain`, and names the last one as the result.
+fn definition(ops: Vec<pb::Op>, index: i64, chain: bool) -> Definition {
+    let mut definition = Definition::default();
+    let mut last: Option<Bytes> = None;
+    for mut op in ops {
+        if chain {
+            op.inputs = last.iter().map(|bytes| input(bytes, 0)).collect();
+        }
+        let bytes = Bytes::from(op.encode_to_vec());
+        definition.ops.push(bytes.clone());
+        last = Some(bytes);
+    }
+    let inputs = last.iter().map(|bytes| input(bytes, index)).collect();
+    definition.ops.push(pb::Op { inputs, ..Default::default() }.encode_to_vec().into());
+    definition
+}
+
+fn input(bytes: &[u8], index: i64) -> pb::Input {
+    pb::Input { digest: rbuild_oci::Digest::of(bytes).to_string(), index }
+}
+
+/// Loads an op upon an image and expects what the error says.
+fn check(op: pb::Op, expect: &str) {
+    let loaded = Graph::load(&definition(vec![image("a"), op.clone()], 0, true));
+    match loaded {
+        Ok(_) => assert_eq!(expect, "", "{op:?} was accepted"),
+        Err(error) => assert!(!expect.is_empty() && error.to_string().contains(expect), "{op:?}: {error}"),
+    }
+}
+
+#[test]
+fn x90_hostile_ops_are_refused() {
+    check(exec(vec![root_mount()]), "");
+    check(pb::Op::default(), "no kind of op is set");
+    check(exec(vec![]), "without a root file system");
+    check(exec(vec![root_mount(), root_mount()]), "2 root file systems");
+    check(exec(vec![pb::Mount { input: 1, ..root_mount() }]), "index 1 is not one of 1 inputs");
+    check(exec(vec![pb::Mount { input: -2, ..root_mount() }]), "index -2");
+    check(exec(vec![pb::Mount { input: i64::MAX, ..root_mount() }]), "is not one of");
+    check(exec(vec![pb::Mount { output: 7, ..root_mount() }]), "invalid output index 7");
+    check(exec(vec![pb::Mount { output: i64::MIN, ..root_mount() }]), "invalid output index");
+    check(exec(vec![pb::Mount { mount_type: 99, ..root_mount() }]), "unknown mount type 99");
+    for kind in [pb::MountType::Secret, pb::MountType::Ssh, pb::MountType::Cache] {
+        let bare = pb::Mount { dest: "/x".to_owned(), input: -1, mount_type: kind as i32, ..Default::default() };
+        check(exec(vec![root_mount(), bare]), "lacks the options of its type");
+    }
+    let mut bad = exec(vec![root_mount()]);
+    if let Some(pb::Kind::Exec(exec)) = &mut bad.op {
+        exec.network = -5;
+    }
+    check(bad, "unknown network mode -5");
+    check(op(pb::Kind::Exec(pb::ExecOp { mounts: vec![root_mount()], ..Default::default() })), "without a process");
+    check(file(vec![]), "without actions");
+    check(file(vec![pb::FileAction { action: None, ..mkdir(0, 0) }]), "no kind of action is set");
+    check(file(vec![mkdir(0, 0)]), "");
+    check(file(vec![mkdir(0, -1), mkdir(1, 0)]), "");
+    check(file(vec![mkdir(1, 0)]), "neither an input nor an earlier action");
+    check(file(vec![mkdir(-9, 0)]), "negative index");
+    check(file(vec![mkdir(0, 0), mkdir(0, 0)]), "written twice");
+    check(file(vec![mkdir(0, 0), mkdir(0, 2)]), "invalid output index 2");
+    check(file(vec![mkdir(0, 1), mkdir(0, -1)]), "outputs leave a gap");
+    check(file(vec![copy(0, 0)]), "");
+    check(file(vec![copy(0, 4)]), "neither an input nor an earlier action");
+    check(op(pb::Kind::Merge(pb::MergeOp::default())), "merge op without inputs");
+    check(op(pb::Kind::Merge(pb::MergeOp { inputs: vec![pb::MergeInput { input: 3 }] })), "is not one of");
+    check(op(pb::Kind::Diff(pb::DiffOp { lower: None, upper: Some(pb::DiffInput { input: 0 }) })), "two sides");
+    check(op(pb::Kind::Passthrough(pb::PassthroughOp { id: "p".to_owned(), outputs: vec![-1] })), "is not one of");
+    check(image("b"), "source op with 1 inputs");
+}
+
+#[test]
+fn x90_named_owner_needs_a_valid_input() {
+    let owner = |input| {
+        let user = pb::UserOpt { user: Some(pb::User::ByName(pb::NamedUserOpt { name: "app".to_owned(), input })) };
+        let mut action = copy(0, 0);
+        if let Some(pb::Action::Copy(copy)) = &mut action.action {
+            copy.owner = Some(pb::ChownOpt { user: Some(user), group: None });
+        }
+        file(vec![action])
+    };
+    check(owner(0), "");
+    check(owner(5), "neither an input nor an earlier action");
+    check(owner(-3), "negative index");
+}
+
+#[test]
+fn x90_hostile_definitions_are_refused() {
+    let load = |definition: &Definition| Graph::load(definition).unwrap_err();
+    let missing = definition(vec![image("a")], 3, true);
+    assert!(matches!(load(&missing), GraphError::MissingOutput { index: 3, .. }));
+    let negative = definition(vec![image("a")], -1, true);
+    assert!(matches!(load(&negative), GraphError::MissingOutput { index: -1, .. }));
+
+    let mut nowhere = definition(vec![image("a"), exec(vec![root_mount()])], 0, true);
+    nowhere.ops.remove(0);
+    assert!(matches!(load(&nowhere), GraphError::MissingInput { .. }));
+    let mut garbage = definition(vec![image("a")], 0, true);
+    garbage.ops.insert(0, Bytes::from_static(b"\xff\xff\xff"));
+    assert!(matches!(load(&garbage), GraphError::Op { index: 0, .. }));
+    let headless = Definition { ops: vec![image("a").encode_to_vec().into()], ..Default::default() };
+    assert_eq!(load(&headless), GraphError::Result);
+    let many = Definition { ops: vec![Bytes::new(); rbuild_graph::MAX_VERTICES + 2], ..Default::default() };
+    assert!(matches!(load(&many), GraphError::TooMany { .. }));
+    let metadata = [("nonsense".to_owned(), pb::OpMetadata::default())].into();
+    let keyed = pb::Definition { metadata, ..Default::default() };
+    assert_eq!(Definition::from_pb(keyed), Err(GraphError::Key("nonsense".to_owned())));
+}
+
+#[test]
+fn x90_deep_chain_needs_no_stack() {
+    let ops = std::iter::once(image("a")).chain((0..100_000).map(|_| exec(vec![root_mount()])));
+    let mut deep = definition(ops.collect(), 0, true);
+    let head = deep.ops.len() - 1;
+    deep.ops[..head].reverse();
+    let graph = Graph::load(&deep).unwrap();
+    assert_eq!(graph.vertices().len(), 100_001);
+    assert!(graph.to_tree().lines().count() > 100_000);
+}
+
+#[test]
+fn twice_listed_and_unused_ops_are_one() {
+    let twice = definition(vec![image("a"), image("b"), image("a")], 0, false);
+    let graph = Graph::load(&twice).unwrap();
+    assert_eq!(graph.vertices().len(), 2);
+    let root = graph.root().unwrap();
+    assert_eq!(graph.vertex(&root.vertex).unwrap().name, "docker-image://a");
+}
+
+#[test]
+fn empty_definition_is_scratch() {
+    let graph = Graph::load(&Definition::default()).unwrap();
+    assert_eq!(graph.root(), None);
+    assert_eq!(graph.to_tree(), "scratch\n");
+    assert_eq!(Builder::new().finish(None, Vec::new()), Definition::default());
+}
+
+fn example() -> (Builder, Output) {
+    let mut builder = Builder::new();
+    let context = builder.reserve();
+    let name = |name: &str| pb::OpMetadata { description: [(rbuild_graph::description::CUSTOM_NAME.to_owned(), name.to_owned())].into(), ..Default::default() };
+    let base = builder.add(image("a"), vec![], &name("base"), &[]).output(0);
+    let copied = builder.add(file(vec![copy(0, 1)]), vec![base, context.output(0)], &name("copy"), &[]).output(0);
+    let again = builder.add(file(vec![copy(0, 1)]), vec![base, context.output(0)], &pb::OpMetadata::default(), &[]).output(0);
+    assert_eq!(copied, again, "equal ops are one node");
+    let ran = builder.add(exec(vec![root_mount()]), vec![copied], &name("run"), &[]).output(0);
+    builder.add(image("unused"), vec![], &pb::OpMetadata::default(), &[]);
+    let identifier = format!("{}context", source::LOCAL);
+    builder.fill(context, pb::SourceOp { identifier, ..Default::default() }, &name("context"));
+    assert!(builder.needs(ran, &[context]) && !builder.needs(base, &[context]));
+    (builder, ran)
+}
+
+#[test]
+fn builder_makes_what_load_accepts() {
+    let (builder, root) = example();
+    let definition = builder.finish(Some(root), Vec::new());
+    let again = Definition::decode(definition.encode()).unwrap();
+    assert_eq!(again, definition);
+    assert_eq!(definition.encode(), example().0.finish(Some(root), Vec::new()).encode(), "same ops, same bytes");
+    let graph = Graph::load(&again).unwrap();
+    let names: Vec<_> = graph.vertices().iter().map(|vertex| vertex.name.as_str()).collect();
+    assert_eq!(names, ["base", "context", "copy", "run"]);
+    let tree = "run\ncopy\n├─ context\nbase\n";
+    assert_eq!(graph.to_tree(), tree);
+    assert!(graph.to_dot().contains("  v2 -> v3;\n"));
+    assert!(graph.to_text().ends_with("#4 run\n  exec [\"true\"]\n    cwd /\n    mount / bind #3 output=0\nresult #4\n"), "{}", graph.to_text());
+}
+
+/// The bytes that BuildKit's client makes of the same ops, worked out by hand from the protocol: a
+/// change of these is a change of every cache key.
+#[test]
+fn bytes_are_those_of_the_protocol() {
+    let mut op = image("x");
+    op.platform = Some(pb::Platform { architecture: "amd64".to_owned(), os: "linux".to_owned(), ..Default::default() });
+    let mut expect = b"\x1a\x12\x0a\x10docker-image://x\x52\x0e\x0a\x05amd64\x12\x05linux\x5a\x00".to_vec();
+    assert_eq!(op.encode_to_vec(), expect);
+    let mount = pb::Mount { input: -1, output: -1, dest: "/".to_owned(), ..Default::default() };
+    expect = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x1a\x01/\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".to_vec();
+    assert_eq!(mount.encode_to_vec(), expect);
+}
+
+#[test]
+fn operands() {
+    assert_eq!(Operand::of(-1, 2), Operand::Scratch);
+    assert_eq!(Operand::of(1, 2), Operand::Input(1));
+    assert_eq!(Operand::of(3, 2), Operand::Action(1));
+}
