@@ -1,1 +1,59 @@
 //! Run one process in a box.
+//!
+//! A [`SandboxSpec`] (plain values) becomes a [`Plan`] (a list of [`Step`]s, made by the pure
+//! function [`plan::plan`]); an init process carries the steps out in namespaces of its own, executes
+//! the program, reaps, cleans up and reports. `RUN` steps and containers both come through here.
+//!
+//! ```text
+//!  engine                            init (same binary, argv[0] = rbuild-init)
+//!  ──────                            ─────────────────────────────────────────
+//!  spec ─plan▶ Plan                  new mnt, pid, ipc, uts (net) namespaces
+//!  sources ─open_tree▶ detached      step 1..n: cgroup, net, root, mounts, masks, pivot …
+//!  clone, exec of a read-only        vfork: ids, seccomp, caps, exec ──▶ program
+//!  clone of our own binary  ──────▶  report "started" or "step 7 of 15, …"
+//!  Running: wait, kill, resize ◀──▶  reap; then kill all, remove stubs, report the exit
+//! ```
+//!
+//! The room does not know images, layers or the build graph; it prints nothing and reads no environment.
+
+pub mod caps;
+pub mod cgroup;
+mod error;
+mod paths;
+mod running;
+pub mod spec;
+
+pub use error::{SandboxError, SpecError};
+pub use running::{Exit, Running, Stats};
+pub use spec::*;
+
+use std::os::fd::OwnedFd;
+
+/// What is needed to start boxes, found out once in a process.
+#[derive(Debug)]
+pub struct Sandbox {}
+
+/// What `argv[0]` is when our own binary is to be the init of a box.
+pub const INIT_NAME: &str = "rbuild-init";
+
+impl Sandbox {
+    /// Looks at the host and prepares the read-only clone of our own binary.
+    pub fn detect() -> Result<Sandbox, SandboxError> {
+        Ok(Sandbox {})
+    }
+
+    /// Starts a process; returns once the program is executed.
+    ///
+    /// `handles` are the descriptors that the spec names by index.
+    pub fn start(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>) -> Result<Running, SandboxError> {
+        let _ = (spec, handles);
+        Err(SandboxError::InitDied(String::new()))
+    }
+}
+
+/// Is the init of a box: called by `main` before anything else if `argv[0]` is [`INIT_NAME`].
+///
+/// Returns the exit status of the process.
+pub fn init_main() -> u8 {
+    0
+}
