@@ -7,6 +7,7 @@ pub mod attendant;
 pub mod caps;
 pub mod clone;
 pub mod dir;
+pub mod dirfd;
 pub mod host;
 pub mod mount;
 pub mod netns;

@@ -1,1 +1,16 @@
-//! Layered root filesystems.
+//! Layered root filesystems: unpack, diff, look into a chain without mounting, prepare writable roots.
+//!
+//! A layer lies on disk as an uncompressed tar (*blob form*) or as a directory in the format of an overlay
+//! upper (*tree form*). This room turns one into the other and reads chains made of both.
+
+pub mod diff;
+pub mod error;
+pub mod roots;
+pub mod unpack;
+pub mod view;
+
+pub use diff::{DiffOptions, DiffReport, diff};
+pub use error::SnapshotError;
+pub use roots::{Active, Committed, Roots, Strategy};
+pub use unpack::{UnpackOptions, UnpackReport, unpack};
+pub use view::{LayerForm, MergedView};
