@@ -1,0 +1,132 @@
+//! `RUN [flags] command`
+
+use super::{CommandLine, Device, MountFlag};
+use crate::heredoc;
+use crate::source::Span;
+
+/// Runs a command and keeps what it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The command; the builder never expands it.
+    pub command: CommandLine,
+    /// The heredocs of the command, in order; see [`Run::script`].
+    pub heredocs: Vec<HereFile>,
+    /// `--mount`, repeatable.
+    pub mounts: Vec<MountFlag>,
+    /// `--network`
+    pub network: Network,
+    /// Whether `--network` was written.
+    pub network_given: bool,
+    /// `--security`
+    pub security: Security,
+    /// `--device`, repeatable.
+    pub devices: Vec<Device>,
+}
+
+/// The body of a heredoc of `RUN`, unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HereFile {
+    /// The heredoc word.
+    pub name: String,
+    /// The body with its line endings.
+    pub content: String,
+    /// Whether it was `<<-`.
+    pub chomp: bool,
+    /// The bytes of the body in the source.
+    pub span: Span,
+}
+
+/// Network of a `RUN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs)]
+pub enum Network {
+    #[default]
+    Default,
+    None,
+    Host,
+}
+
+/// Security mode of a `RUN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs)]
+pub enum Security {
+    #[default]
+    Sandbox,
+    Insecure,
+}
+
+/// What a `RUN` really gives to the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Script {
+    /// The words of the exec form.
+    Exec(Vec<String>),
+    /// A text for the shell of the stage: the shell form, a lone heredoc's body, or command and heredocs put
+    /// together again for the shell to read.
+    Shell(String),
+    /// A lone heredoc that begins with `#!`: written as an executable file, mounted read-only in `/dev/pipes`,
+    /// and its path given to the shell of the stage.
+    File {
+        /// The file's name.
+        name: String,
+        /// The file's content.
+        content: String,
+    },
+}
+
+impl Network {
+    /// Returns the word for `--network=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Default, Self::None, Self::Host].into_iter().find(|network| network.as_str() == word)
+    }
+}
+
+impl Security {
+    /// Returns the word for `--security=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Insecure => "insecure",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Sandbox, Self::Insecure].into_iter().find(|security| security.as_str() == word)
+    }
+}
+
+impl Run {
+    /// Returns what the sandbox gets, heredocs worked in.
+    ///
+    /// A lone heredoc (`RUN <<EOF`) is the script itself; with anything beside it (`RUN <<EOF cat`) command and
+    /// bodies are put together again and the shell reads the heredocs.
+    pub fn script(&self) -> Script {
+        let text = match &self.command {
+            CommandLine::Exec(words) => return Script::Exec(words.clone()),
+            CommandLine::Shell(text) => text,
+        };
+        let Some(first) = self.heredocs.first() else { return Script::Shell(text.clone()) };
+        if heredoc::is_word(text) {
+            let content = if first.chomp { heredoc::chomp(&first.content) } else { first.content.clone() };
+            return if content.starts_with("#!") {
+                Script::File { name: first.name.clone(), content }
+            } else {
+                Script::Shell(content)
+            };
+        }
+        let mut script = text.clone();
+        for file in &self.heredocs {
+            script.push('\n');
+            script.push_str(&file.content);
+            script.push_str(&file.name);
+        }
+        Script::Shell(script)
+    }
+}
