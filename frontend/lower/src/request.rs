@@ -1,0 +1,165 @@
+//! What is asked of the frontend besides the Dockerfile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rbuild_dockerfile::lint::CheckOptions;
+use rbuild_graph::pb;
+use rbuild_oci::Platform;
+
+use crate::bridge::ResolveMode;
+
+/// Everything a build may say to the frontend, for one platform.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The stage to build; none for the last.
+    pub target: Option<String>,
+    /// The platform to build for; none leaves it to the base image among what can run here.
+    pub platform: Option<Platform>,
+    /// The platform that the build runs on.
+    pub build_platform: Platform,
+    /// Whether several platforms are built, so that names tell theirs.
+    pub multi_platform: bool,
+    /// Values for `ARG`. `SOURCE_DATE_EPOCH`, proxy variables and `BUILDKIT_…` switches come here too.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels for the resulting image.
+    pub labels: BTreeMap<String, String>,
+    /// Which steps may not come from the cache.
+    pub no_cache: NoCache,
+    /// Where images are looked for.
+    pub resolve_mode: ResolveMode,
+    /// The network of steps that do not say.
+    pub network: pb::NetMode,
+    /// Additional lines for the hosts file.
+    pub add_hosts: Vec<(String, IpAddr)>,
+    /// Resource limits of processes.
+    pub ulimits: Vec<pb::Ulimit>,
+    /// Size of `/dev/shm` in bytes; zero for the default.
+    pub shm_size: u64,
+    /// Control group below which steps run.
+    pub cgroup_parent: Option<String>,
+    /// Host name of steps.
+    pub hostname: Option<String>,
+    /// Limits of each step's control group.
+    pub resources: Option<pb::LinuxResources>,
+    /// Devices for every step.
+    pub devices: Vec<pb::CdiDevice>,
+    /// What steps may ask for beyond the sandbox.
+    pub allow: BTreeSet<Entitlement>,
+    /// The build context.
+    pub context: MainContext,
+    /// Named contexts: name, or `name::platform`, to `docker-image://…`, `oci-layout://…`, a git or
+    /// http address or `local:name`.
+    pub contexts: BTreeMap<String, String>,
+    /// The session that local contexts belong to, if the host has several.
+    pub session: Option<String>,
+    /// The name of the Dockerfile, for messages and the source map.
+    pub filename: String,
+    /// Lint configuration that replaces the file's.
+    pub check: Option<CheckOptions>,
+    /// Whether stages that the target does not need are read too (to lint them).
+    pub all_stages: bool,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            target: None,
+            platform: None,
+            build_platform: Platform::host(),
+            multi_platform: false,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: NoCache::Off,
+            resolve_mode: ResolveMode::Default,
+            network: pb::NetMode::Unset,
+            add_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size: 0,
+            cgroup_parent: None,
+            hostname: None,
+            resources: None,
+            devices: Vec::new(),
+            allow: BTreeSet::new(),
+            context: MainContext::default(),
+            contexts: BTreeMap::new(),
+            session: None,
+            filename: "Dockerfile".to_owned(),
+            check: None,
+            all_stages: false,
+        }
+    }
+}
+
+/// Which steps may not come from the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NoCache {
+    /// All steps may.
+    #[default]
+    Off,
+    /// None may.
+    All,
+    /// Those of these stages may not.
+    Stages(Vec<String>),
+}
+
+impl NoCache {
+    /// Returns whether the steps of the stage called `name` may not come from the cache.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Off => false,
+            Self::All => true,
+            Self::Stages(stages) => stages.iter().any(|stage| stage.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// Something beyond the sandbox that must be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// The host's network.
+    NetworkHost,
+    /// All privileges.
+    SecurityInsecure,
+}
+
+impl Entitlement {
+    /// Returns the name that `--allow` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+        }
+    }
+}
+
+/// Where the build context comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MainContext {
+    /// A directory of the client.
+    Local {
+        /// Its name, normally `context`.
+        name: String,
+        /// The lines of its ignore file.
+        exclude: Vec<String>,
+    },
+    /// A git repository, with ref and subdirectory as in `https://…​.git#ref:directory`.
+    Git(String),
+    /// An archive behind an address; it is unpacked.
+    Archive {
+        /// The address.
+        address: String,
+        /// The directory inside that is the context; empty for all.
+        directory: String,
+    },
+    /// A single file behind an address, which is then the Dockerfile.
+    File(String),
+    /// Nothing.
+    Empty,
+}
+
+impl Default for MainContext {
+    fn default() -> Self {
+        Self::Local { name: "context".to_owned(), exclude: Vec::new() }
+    }
+}
