@@ -4,6 +4,7 @@
 //! `unsafe` block opens with the argument why it is sound.
 
 pub mod attendant;
+pub mod bpf;
 pub mod caps;
 pub mod clone;
 pub mod dir;

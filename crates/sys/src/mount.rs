@@ -1,1 +1,209 @@
 //! The mount API: fsopen, fsmount, move_mount, open_tree, mount_setattr.
+//!
+//! Every mount is made detached and attached by descriptor, so that no path is looked up twice.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
+
+/// Attributes of one mount (not of its file system).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Writing is refused.
+    pub readonly: bool,
+    /// Set-user-ID and file capabilities are powerless.
+    pub nosuid: bool,
+    /// Device nodes cannot be opened.
+    pub nodev: bool,
+    /// Programs cannot be executed.
+    pub noexec: bool,
+}
+
+impl Attributes {
+    fn flags(self) -> MountAttrFlags {
+        let mut flags = MountAttrFlags::empty();
+        flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.readonly);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.nosuid);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, self.nodev);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, self.noexec);
+        flags
+    }
+}
+
+/// A mount call that failed, with what the file system said about it.
+#[derive(Debug)]
+pub struct MountError {
+    /// The kernel's error.
+    pub errno: Errno,
+    /// The kernel's message, if it left one.
+    pub message: Option<String>,
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "{}: {message}", io::Error::from(self.errno)),
+            None => write!(f, "{}", io::Error::from(self.errno)),
+        }
+    }
+}
+
+impl std::error::Error for MountError {}
+
+impl From<Errno> for MountError {
+    fn from(errno: Errno) -> Self {
+        MountError { errno, message: None }
+    }
+}
+
+/// A file system being configured.
+#[derive(Debug)]
+pub struct Filesystem(OwnedFd);
+
+impl Filesystem {
+    /// Opens a context for the file system `kind`, as `/proc/filesystems` lists it.
+    pub fn open(kind: &str) -> Result<Filesystem, MountError> {
+        Ok(Filesystem(rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?))
+    }
+
+    /// Sets `key` to `value`; the kernel takes at most 255 bytes.
+    pub fn set(&self, key: &str, value: impl AsRef<OsStr>) -> Result<&Self, MountError> {
+        self.told(rustix::mount::fsconfig_set_string(self.0.as_fd(), key, value.as_ref()))?;
+        Ok(self)
+    }
+
+    /// Sets the flag `key`.
+    pub fn flag(&self, key: &str) -> Result<&Self, MountError> {
+        self.told(rustix::mount::fsconfig_set_flag(self.0.as_fd(), key))?;
+        Ok(self)
+    }
+
+    /// Creates the file system and returns a detached mount of it.
+    pub fn mount(&self, attributes: Attributes) -> Result<OwnedFd, MountError> {
+        self.told(rustix::mount::fsconfig_create(self.0.as_fd()))?;
+        self.told(rustix::mount::fsmount(self.0.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes.flags()))
+    }
+
+    /// Adds what the kernel wrote into the context's log.
+    fn told<T>(&self, result: Result<T, Errno>) -> Result<T, MountError> {
+        result.map_err(|errno| {
+            let mut message = String::new();
+            let mut line = [0_u8; 512];
+            while let Ok(length @ 1..) = rustix::io::read(&self.0, &mut line) {
+                let text = String::from_utf8_lossy(&line[..length]);
+                // Lines begin with their severity: `e overlay: …`.
+                let text = text.trim().trim_start_matches(|severity| "ewi".contains(severity)).trim();
+                let separator = if message.is_empty() { "" } else { "; " };
+                message = format!("{message}{separator}{text}");
+            }
+            MountError { errno, message: Some(message).filter(|message| !message.is_empty()) }
+        })
+    }
+}
+
+/// How much of a tree of mounts a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// One mount.
+    One,
+    /// It and all mounts below.
+    Tree,
+}
+
+/// Returns a detached copy of the mount at an open file or directory (`O_PATH` suffices).
+///
+/// The descriptor must belong to the mount namespace of the caller.
+pub fn clone_mount(of: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, depth == Depth::Tree);
+    Ok(rustix::mount::open_tree(of, c"", flags)?)
+}
+
+/// Attaches a detached mount at an open file or directory.
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount, c"", target, c"", flags)?)
+}
+
+/// Stacks a detached mount on top of everything at `/`.
+pub fn attach_on_root(mount: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::mount::move_mount(mount, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Adds attributes to a mount or a whole tree, and cuts it off from mounts made elsewhere.
+pub fn restrict(mount: BorrowedFd<'_>, depth: Depth, attributes: Attributes) -> io::Result<()> {
+    let request = libc::mount_attr {
+        attr_set: u64::from(attributes.flags().bits()),
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if depth == Depth::Tree {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: the path is an empty NUL-terminated string and `request` is a whole `mount_attr` whose size is
+    // passed; both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const request,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Cuts all mounts of this namespace off from those of others.
+pub fn make_all_private() -> io::Result<()> {
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    Ok(rustix::mount::mount_change(c"/", flags)?)
+}
+
+/// Makes an open mount the root of all processes of the namespace and detaches the old root.
+///
+/// Afterwards the working directory is the new root.
+pub fn pivot_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    // With the same path twice the old root ends up stacked on the new one, so no directory is needed for it.
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir(c"/")?)
+}
+
+/// Detaches everything from this namespace, root included; open descriptors stay usable.
+pub fn detach_all() -> io::Result<()> {
+    Ok(rustix::mount::unmount(c"/", UnmountFlags::DETACH)?)
+}
+
+/// Mounts an overlay with one option string, for kernels that cannot take the layers one by one.
+///
+/// Returns the mount, attached on `target`. The data is at most one page.
+pub fn mount_overlay_string(target: &Path, data: &str, readonly: bool) -> io::Result<()> {
+    let mut flags = rustix::mount::MountFlags::empty();
+    flags.set(rustix::mount::MountFlags::RDONLY, readonly);
+    let data = std::ffi::CString::new(data)?;
+    Ok(rustix::mount::mount("overlay", target, "overlay", flags, Some(data.as_c_str()))?)
+}
+
+/// Magic numbers of file systems on which nothing of a user may be mounted.
+pub fn is_kernel_filesystem(file: BorrowedFd<'_>) -> io::Result<bool> {
+    const PROC: i64 = 0x9fa0;
+    const SYSFS: i64 = 0x6265_6572;
+    const CGROUP: i64 = 0x27_e0eb;
+    const CGROUP2: i64 = 0x6367_7270;
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    #[allow(clippy::unnecessary_cast)]
+    Ok([PROC, SYSFS, CGROUP, CGROUP2].contains(&(kind as i64)))
+}
