@@ -1,0 +1,161 @@
+//! A cache that ends with the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::cache::{CacheError, CacheStorage, Change, Count, Others, Record};
+use crate::key::{Key, Link, Origin, Via};
+
+/// A cache in memory; the plainest statement of what a [`CacheStorage`] does.
+#[derive(Debug, Default)]
+pub struct MemoryCache(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    origins: BTreeMap<Key, Origin>,
+    links: BTreeSet<Link>,
+    records: BTreeMap<Key, Record>,
+}
+
+impl MemoryCache {
+    /// Returns an empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CacheStorage for MemoryCache {
+    fn follow(&self, ways: &[(Key, Via)]) -> Result<Vec<Vec<Key>>, CacheError> {
+        let state = self.state();
+        Ok(ways.iter().map(|(source, via)| state.targets(source, via)).collect())
+    }
+
+    fn record(&self, key: &Key) -> Result<Option<Vec<u8>>, CacheError> {
+        Ok(self.state().records.get(key).map(|record| record.result.clone()))
+    }
+
+    fn commit(&self, change: &Change) -> Result<(), CacheError> {
+        let mut state = self.state();
+        state.origins.extend(change.origins.iter().copied());
+        if change.others == Others::Replace {
+            state.replace(&change.links);
+        }
+        state.links.extend(change.links.iter().copied());
+        for new in &change.records {
+            let use_count = state.records.get(&new.key).map_or(0, |record| record.use_count);
+            let record = Record {
+                key: new.key,
+                result: new.result.clone(),
+                size: new.size,
+                description: new.description.clone(),
+                created_at: change.at,
+                last_used_at: change.at,
+                use_count,
+            };
+            state.records.insert(new.key, record);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, key: &Key, result: &[u8]) -> Result<(), CacheError> {
+        let mut state = self.state();
+        if state.records.get(key).is_some_and(|record| record.result == result) {
+            state.records.remove(key);
+        }
+        Ok(())
+    }
+
+    fn touch(&self, keys: &[Key], at: SystemTime) -> Result<(), CacheError> {
+        let mut state = self.state();
+        for key in keys {
+            if let Some(record) = state.records.get_mut(key) {
+                record.last_used_at = at;
+                record.use_count += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> Result<Vec<Record>, CacheError> {
+        let mut records: Vec<_> = self.state().records.values().cloned().collect();
+        records.sort_by_key(|record| (record.last_used_at, record.key));
+        Ok(records)
+    }
+
+    fn remove(&self, keys: &[Key]) -> Result<usize, CacheError> {
+        let mut state = self.state();
+        let before = state.records.len();
+        for key in keys {
+            state.records.remove(key);
+        }
+        while state.sweep() {}
+        Ok(before - state.records.len())
+    }
+
+    fn origin(&self, key: &Key) -> Result<Option<Origin>, CacheError> {
+        Ok(self.state().origins.get(key).copied())
+    }
+
+    fn count(&self) -> Result<Count, CacheError> {
+        let state = self.state();
+        Ok(Count {
+            keys: state.origins.len() as u64,
+            links: state.links.len() as u64,
+            records: state.records.len() as u64,
+        })
+    }
+}
+
+impl State {
+    fn targets(&self, source: &Key, via: &Via) -> Vec<Key> {
+        let first = Link { source: *source, via: *via, target: Key::from_bytes([0; 32]) };
+        let same_way = |link: &&Link| link.source == *source && link.via == *via;
+        self.links.range(first..).take_while(same_way).map(|link| link.target).collect()
+    }
+
+    /// Removes links that lead elsewhere by the ways of `links`, and what is thereby out of reach.
+    fn replace(&mut self, links: &[Link]) {
+        let mut lost = Vec::new();
+        for link in links {
+            for target in self.targets(&link.source, &link.via) {
+                if target != link.target {
+                    self.links.remove(&Link { target, ..*link });
+                    lost.push(target);
+                }
+            }
+        }
+        while let Some(key) = lost.pop() {
+            if self.links.iter().any(|link| link.target == key) {
+                continue;
+            }
+            self.records.remove(&key);
+            self.origins.remove(&key);
+            let of_key = |link: &&Link| link.source == key;
+            lost.extend(self.links.iter().filter(of_key).map(|link| link.target));
+            self.links.retain(|link| link.source != key);
+        }
+    }
+
+    /// Removes one round of what leads nowhere or cannot be reached; returns whether there was any.
+    fn sweep(&mut self) -> bool {
+        let before = (self.links.len(), self.records.len(), self.origins.len());
+        let sources: BTreeSet<Key> = self.links.iter().map(|link| link.source).collect();
+        let targets: BTreeSet<Key> = self.links.iter().map(|link| link.target).collect();
+        let derived = |key: &Key| matches!(self.origins.get(key), Some(Origin::Derived { .. }));
+        let adrift = |key: &Key| derived(key) && !targets.contains(key);
+        self.records.retain(|key, _| !adrift(key));
+        self.links.retain(|link| {
+            let of_use = self.records.contains_key(&link.target) || sources.contains(&link.target);
+            of_use && !adrift(&link.source)
+        });
+        let linked = |key: &Key| sources.contains(key) || targets.contains(key);
+        let used: BTreeSet<Key> = self.origins.keys().copied().filter(linked).collect();
+        self.origins.retain(|key, _| used.contains(key) || self.records.contains_key(key));
+        before != (self.links.len(), self.records.len(), self.origins.len())
+    }
+}

@@ -1,0 +1,221 @@
+//! The mechanism: asks what [`next_probe`] says, until a question is answered.
+//!
+//! Each function here is the body of one memoised question and runs on a task of its own, so that a
+//! deep graph needs no deep stack, and dropping whoever waits ends all that was begun for them.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use rbuild_oci::Digest;
+
+use crate::cache::{Change, Others};
+use crate::error::{SolveError, Task};
+use crate::explain::{ExplainedInput, Explanation, Miss, Verdict};
+use crate::inquiry::Inquiry;
+use crate::key::Key;
+use crate::operation::CacheMap;
+use crate::probe::{Found, Goal, Level, Probe, next_probe};
+use crate::run::{self, Attempt};
+use crate::vertex::{EdgeRef, Valued, Vertex};
+
+/// Asks the operation for its cache map.
+pub(crate) async fn cache_map<R>(vertex: Arc<Vertex<R>>) -> Result<Arc<CacheMap>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    // Resolving a source is work that people like to see; describing oneself is not.
+    let _working = vertex.inputs.is_empty().then(|| vertex.progress.work());
+    let context = vertex.context();
+    let guard = context.guard();
+    let map = vertex.node.operation.cache_map(&context).await;
+    guard.finished();
+    let map = map.map_err(|error| vertex.failure(Task::CacheMap, error))?;
+    if map.inputs.len() != vertex.inputs.len() {
+        return Err(vertex.fail(SolveError::InputCount {
+            vertex: vertex.node.digest,
+            name: vertex.node.name.clone(),
+            inputs: vertex.inputs.len(),
+            described: map.inputs.len(),
+        }));
+    }
+    Ok(Arc::new(map))
+}
+
+/// Asks the operation for the content key of an input, whose value is computed for it.
+pub(crate) async fn content<R>(vertex: Arc<Vertex<R>>, index: usize) -> Result<Option<Digest>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let input = vertex.inputs[index].value().await?;
+    let _working = vertex.progress.work();
+    let context = vertex.context();
+    let guard = context.guard();
+    let key = vertex.node.operation.content_key(&context, index, &input.value).await;
+    guard.finished();
+    key.map_err(|error| vertex.failure(Task::ContentKey, error))
+}
+
+/// Finds the keys of an edge that follow from definitions.
+pub(crate) async fn fast_keys<R>(edge: EdgeRef<R>) -> Result<Arc<Inquiry>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let map = edge.vertex.cache_map().await?;
+    let inquiry = Inquiry::new(map, edge.output, edge.vertex.node.ignore_cache);
+    keys(edge, Goal::FastKeys, inquiry).await
+}
+
+/// Finds the keys of an edge, looking at contents of its inputs if need be.
+pub(crate) async fn slow_keys<R>(edge: EdgeRef<R>) -> Result<Arc<Inquiry>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let inquiry = Inquiry::clone(&*edge.fast().await?);
+    keys(edge, Goal::SlowKeys, inquiry).await
+}
+
+async fn keys<R>(edge: EdgeRef<R>, goal: Goal, mut inquiry: Inquiry) -> Result<Arc<Inquiry>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    advance(&edge, goal, &mut inquiry).await?;
+    remember_ways(&edge, &mut inquiry).await?;
+    let found: Vec<Key> = inquiry.found.iter().map(|known| known.key).collect();
+    let verdict = if found.is_empty() { Verdict::Unknown } else { Verdict::Known(found) };
+    explain(&edge, &inquiry, verdict);
+    Ok(Arc::new(inquiry))
+}
+
+/// Finds or makes the value of an edge.
+pub(crate) async fn value<R>(edge: EdgeRef<R>) -> Result<Valued<R>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let mut inquiry = Inquiry::clone(&*edge.slow().await?);
+    loop {
+        if advance(&edge, Goal::Value, &mut inquiry).await? == Probe::Load {
+            if let Some(value) = load(&edge, &mut inquiry).await? {
+                return Ok(value);
+            }
+        } else {
+            let miss = miss(&inquiry);
+            if let Attempt::Made(value) = run::attempt(&edge, &mut inquiry).await? {
+                explain(&edge, &inquiry, Verdict::Made(miss));
+                return Ok(value);
+            }
+        }
+    }
+}
+
+/// Asks questions until the next step is none: loads, runs or nothing.
+async fn advance<R>(edge: &EdgeRef<R>, goal: Goal, inquiry: &mut Inquiry) -> Result<Probe, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    loop {
+        inquiry.look_up(&*edge.vertex.world.cache, goal)?;
+        let probe = next_probe(&inquiry.view(goal));
+        if probe != Probe::Done {
+            inquiry.probes.push(probe.clone());
+        }
+        let inputs = &edge.vertex.inputs;
+        match &probe {
+            Probe::FastKeys(indices) => {
+                let answers = try_join_all(indices.iter().map(|index| inputs[*index].fast())).await?;
+                for (index, answer) in indices.iter().zip(answers) {
+                    inquiry.learn_keys(*index, Level::FastKeys, &answer.found);
+                }
+            }
+            Probe::SlowKeys(indices) => {
+                let answers = try_join_all(indices.iter().map(|index| inputs[*index].slow())).await?;
+                for (index, answer) in indices.iter().zip(answers) {
+                    inquiry.learn_keys(*index, Level::SlowKeys, &answer.found);
+                }
+            }
+            Probe::ContentKeys(indices) => {
+                let answers = try_join_all(indices.iter().map(|index| edge.vertex.content(*index))).await?;
+                let values = try_join_all(indices.iter().map(|index| inputs[*index].value())).await?;
+                for ((index, content), value) in indices.iter().zip(answers).zip(values) {
+                    inquiry.learn_keys(*index, Level::Value, &value.keys);
+                    inquiry.learn_content(*index, content);
+                }
+            }
+            Probe::Values(indices) => {
+                let answers = try_join_all(indices.iter().map(|index| inputs[*index].value())).await?;
+                for (index, answer) in indices.iter().zip(answers) {
+                    inquiry.learn_keys(*index, Level::Value, &answer.keys);
+                }
+            }
+            Probe::Load | Probe::Run | Probe::Done => return Ok(probe),
+        }
+    }
+}
+
+/// Loads the record found; none if it stands for something that is gone.
+async fn load<R>(edge: &EdgeRef<R>, inquiry: &mut Inquiry) -> Result<Option<Valued<R>>, SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let vertex = &edge.vertex;
+    let Some((key, result)) = inquiry.record.take() else { return Ok(None) };
+    let value = vertex.world.results.load(&result).await.map_err(|error| vertex.failure(Task::Load, error))?;
+    let Some(value) = value else {
+        vertex.world.with_cache("forgetting a record", move |cache| cache.forget(&key, &result)).await?;
+        return Ok(None);
+    };
+    remember_ways(edge, inquiry).await?;
+    explain(edge, inquiry, Verdict::Loaded(key));
+    vertex.inputs_were_cached();
+    vertex.progress.cached();
+    Ok(Some(Valued { value, keys: inquiry.found.as_slice().into() }))
+}
+
+/// Writes the links by which what was found will be found sooner next time.
+async fn remember_ways<R>(edge: &EdgeRef<R>, inquiry: &mut Inquiry) -> Result<(), SolveError>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let targets = inquiry.found.iter().filter(|known| known.is_stored());
+    let links: Vec<_> = targets.flat_map(|known| inquiry.links_to(known.key, edge.output)).collect();
+    if links.is_empty() {
+        return Ok(());
+    }
+    let world = &edge.vertex.world;
+    let origins = inquiry.content_origins().collect();
+    let change = Change { origins, links, others: Others::Keep, records: Vec::new(), at: (world.clock)() };
+    world.with_cache("writing links", move |cache| cache.commit(&change)).await?;
+    Ok(())
+}
+
+/// Says why the edge was not found.
+fn miss(inquiry: &Inquiry) -> Miss {
+    let view = inquiry.view(Goal::Value);
+    let indexed = view.inputs.iter().enumerate();
+    let unmatched: Vec<_> = indexed.filter(|(_, input)| !input.matched).map(|(index, _)| index).collect();
+    match view.found {
+        _ if view.ignore_cache => Miss::Ignored,
+        _ if view.inputs.is_empty() => Miss::Unseen,
+        Found::Key | Found::Record => Miss::RecordGone(inquiry.found.iter().map(|known| known.key).collect()),
+        Found::Nothing if unmatched.is_empty() => Miss::NeverTogether,
+        Found::Nothing => Miss::InputsChanged(unmatched),
+    }
+}
+
+fn explain<R>(edge: &EdgeRef<R>, inquiry: &Inquiry, verdict: Verdict)
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let inputs = edge.vertex.inputs.iter().zip(&inquiry.inputs).map(|(from, input)| ExplainedInput {
+        vertex: from.vertex.node.digest,
+        alternatives: input.alternatives.clone(),
+    });
+    edge.explain(Explanation {
+        vertex: edge.vertex.node.digest,
+        name: edge.vertex.node.name.clone(),
+        output: edge.output,
+        operation: inquiry.map.key,
+        probes: inquiry.probes.clone(),
+        inputs: inputs.collect(),
+        verdict,
+    });
+}
