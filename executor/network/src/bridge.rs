@@ -6,12 +6,13 @@
 //! while the bridge is made or removed, `network-users` is shared by those who use it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rbuild_sys::netns::NetNs;
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::error::{NetworkError, kernel};
@@ -252,26 +253,30 @@ impl Lock {
     }
 
     fn exclusive(&self) -> Result<(), NetworkError> {
-        self.file.lock().map_err(|source| self.error(source))
+        self.flock(FlockOperation::LockExclusive).map_err(|errno| self.error(errno))
     }
 
     fn shared(&self) -> Result<(), NetworkError> {
-        self.file.lock_shared().map_err(|source| self.error(source))
-    }
-
-    fn error(&self, source: std::io::Error) -> NetworkError {
-        NetworkError::Lock { path: self.path.clone(), source }
+        self.flock(FlockOperation::LockShared).map_err(|errno| self.error(errno))
     }
 
     fn try_exclusive(&self) -> bool {
-        self.file.try_lock().is_ok()
+        self.flock(FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Asks whether no other process shares the lock that we share; we go on sharing it.
     ///
     /// Between the two calls nobody can slip in: whoever would holds `network-setup` first.
     fn is_ours_alone(&self) -> bool {
-        let alone = !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)));
-        self.file.lock_shared().is_ok() && alone
+        let alone = self.try_exclusive();
+        self.shared().is_ok() && alone
+    }
+
+    fn flock(&self, operation: FlockOperation) -> Result<(), Errno> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, operation))
+    }
+
+    fn error(&self, errno: Errno) -> NetworkError {
+        NetworkError::Lock { path: self.path.clone(), source: errno.into() }
     }
 }

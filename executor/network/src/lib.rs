@@ -29,6 +29,8 @@ mod netlink;
 mod nft;
 mod resolv;
 mod subnet;
+#[cfg(test)]
+mod tests;
 mod user_mode;
 mod wiring;
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
-use crate::netlink::{CREATE, CREATE_NEW, Message, Reply, Socket, attributes, number, text};
+use crate::netlink::{CREATE_NEW, Message, REPLACE, Reply, Socket, attributes, number, text};
 use crate::subnet::Subnet;
 
 const RTM_NEWLINK: u16 = 16;
@@ -213,7 +213,7 @@ pub(crate) fn start_bridge(socket: &Socket, bridge: &Link, subnet: Subnet) -> Re
     // A bridge without an address of its own takes that of a port, and so changes with the ports.
     let hardware = Message::new(RTM_SETLINK, 0, &link_header(0, bridge.index, 0, 0))
         .bytes(IFLA_ADDRESS, &hardware_address(subnet.gateway()));
-    let address = address_message(RTM_NEWADDR, CREATE, bridge.index, subnet.gateway(), subnet);
+    let address = address_message(RTM_NEWADDR, REPLACE, bridge.index, subnet.gateway(), subnet);
     socket.request(vec![hardware, address, up(&bridge.name)])
 }
 
@@ -253,14 +253,14 @@ pub(crate) struct Veth<'a, F> {
     pub(crate) ip: Ipv4Addr,
 }
 
-/// Creates a pair, both ends up; fails with `EXIST` if the port's name is taken.
+/// Creates a pair, the port up; fails with `EXIST` if the port's name is taken.
 ///
 /// Ports do not speak to each other, only with the bridge: steps are strangers.
 pub(crate) fn create_veth<F: AsFd>(socket: &Socket, veth: &Veth<'_, F>) -> Result<(), Errno> {
     let namespace = u32::try_from(veth.namespace.as_fd().as_raw_fd()).expect("an open descriptor is not negative");
     let peer = |message: Message| {
         message
-            .raw(&link_header(0, 0, IFF_UP, IFF_UP))
+            .raw(&link_header(0, 0, 0, 0))
             .string(IFLA_IFNAME, veth.inside)
             .u32(IFLA_MTU, veth.mtu)
             .bytes(IFLA_ADDRESS, &hardware_address(veth.ip))
@@ -280,7 +280,7 @@ pub(crate) fn create_veth<F: AsFd>(socket: &Socket, veth: &Veth<'_, F>) -> Resul
     socket.request(vec![without_ipv6(veth.port), apart, up(veth.port)])
 }
 
-/// Gives `link` its address and makes `gateway` the way to everywhere; `socket` is of its namespace.
+/// Brings `link` up with its address and makes `gateway` the way to everywhere; `socket` is of its namespace.
 pub(crate) fn configure(
     socket: &Socket,
     link: u32,
@@ -291,11 +291,12 @@ pub(crate) fn configure(
     let route = Message::new(RTM_NEWROUTE, CREATE_NEW, &route_header(0, RTN_UNICAST))
         .bytes(RTA_GATEWAY, &gateway.octets())
         .u32(RTA_OIF, link);
-    socket.request(vec![address_message(RTM_NEWADDR, CREATE_NEW, link, ip, subnet), route])
+    let up = Message::new(RTM_SETLINK, 0, &link_header(0, link, IFF_UP, IFF_UP));
+    socket.request(vec![address_message(RTM_NEWADDR, CREATE_NEW, link, ip, subnet), up, route])
 }
 
 /// Makes `ip` unreachable in the namespace of `socket`.
 pub(crate) fn prohibit(socket: &Socket, ip: Ipv4Addr) -> Result<(), Errno> {
-    let route = Message::new(RTM_NEWROUTE, CREATE, &route_header(32, RTN_PROHIBIT)).bytes(RTA_DST, &ip.octets());
+    let route = Message::new(RTM_NEWROUTE, REPLACE, &route_header(32, RTN_PROHIBIT)).bytes(RTA_DST, &ip.octets());
     socket.request(vec![route])
 }

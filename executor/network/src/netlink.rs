@@ -31,6 +31,8 @@ const HEADER: usize = 16;
 pub(crate) const CREATE_NEW: u16 = 0x400 | 0x200;
 /// Creates; whatever exists stays.
 pub(crate) const CREATE: u16 = 0x400;
+/// Creates, or changes what exists.
+pub(crate) const REPLACE: u16 = 0x400 | 0x100;
 /// Adds at the end of a list.
 pub(crate) const APPEND: u16 = 0x800;
 
