@@ -1,10 +1,28 @@
 //! Tar archives: a deterministic writer for layers, a strict streaming reader for hostile ones.
+//!
+//! What a tar means is what Go's archive/tar says it means, because that is what reads the same layers
+//! elsewhere: one size decides where the next header is (PAX before the header block), extended headers
+//! are bounded, and what is malformed ends the reading.
 
-pub mod read;
-pub mod write;
+mod block;
+mod index;
+mod pax;
+mod read;
+mod sparse;
+mod write;
 
-pub use read::{Archive, Entry, EntryKind, Header, Segment};
+#[cfg(test)]
+mod tests;
+
+pub use index::{IndexedEntry, TarIndex};
+pub use read::{Archive, Entry, EntryKind, Header};
+pub use sparse::Segment;
 pub use write::LayerWriter;
+
+/// Bytes in a block.
+pub(crate) const BLOCK: usize = 512;
+/// The most bytes that an extended header or a sparse map may take.
+pub(crate) const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Why a tar is refused or cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +39,7 @@ pub enum TarError {
         reason: String,
     },
     /// A limit is exceeded.
-    #[error("tar entry exceeds the limit: {what} of {value} is more than {limit}")]
+    #[error("tar entry exceeds a limit: {what} of {value} is more than {limit}")]
     Limit {
         /// What is limited.
         what: &'static str,
@@ -48,4 +66,14 @@ pub enum TarError {
         /// Bytes promised by the header.
         size: u64,
     },
+}
+
+/// Returns how many bytes follow `size` bytes to fill the last block.
+pub(crate) const fn padding(size: u64) -> u64 {
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
+}
+
+/// Returns `bytes` for people: control characters and what is not UTF-8 escaped.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
 }
