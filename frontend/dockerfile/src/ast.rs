@@ -153,6 +153,15 @@ impl Node<'_> {
         Place { span: self.span, lines: self.lines }
     }
 
+    /// Returns the bytes of the instruction's first line, blanks around it left out.
+    pub(crate) fn first_line(&self) -> Span {
+        let shown = self.parts.first().and_then(|part| match part.kind {
+            PartKind::Text { content } => Some(Span::new(content, part.span.end)),
+            _ => None,
+        });
+        shown.unwrap_or(self.span)
+    }
+
     /// Turns a range of the joined text into bytes of the source.
     pub fn source_span(&self, range: Span) -> Span {
         let start = self.source_offset(range.start);

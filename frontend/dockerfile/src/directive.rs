@@ -92,8 +92,9 @@ impl Scanner {
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        self.done
+    /// Notes a line that cannot be a directive.
+    pub(crate) fn end(&mut self) {
+        self.done = true;
     }
 }
 

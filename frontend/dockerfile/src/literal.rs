@@ -130,3 +130,17 @@ pub fn number(text: &str, radix: u32) -> Option<u32> {
     }
     u32::from_str_radix(text, radix).ok()
 }
+
+/// Reads a signed number of 32 bits; gives the reason why not.
+pub fn integer(text: &str) -> Result<i32, String> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let reason = if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        "invalid syntax"
+    } else {
+        match text.parse() {
+            Ok(number) => return Ok(number),
+            Err(_) => "value out of range",
+        }
+    };
+    Err(format!("strconv.ParseInt: parsing {}: {reason}", quote(text)))
+}

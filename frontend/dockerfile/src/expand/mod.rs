@@ -10,6 +10,7 @@
 mod lexer;
 mod pattern;
 
+use crate::literal::quote;
 use std::collections::BTreeSet;
 
 /// The largest value that expansion makes: 1 MiB.
@@ -77,7 +78,7 @@ pub struct WordsExpansion {
 
 /// Why a word could not be expanded, and which names it had asked for by then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to process {word:?}: {cause}")]
+#[error("failed to process {}: {cause}", quote(.word))]
 pub struct ExpandError {
     /// The word, shortened if it is long.
     pub word: String,
@@ -93,8 +94,10 @@ pub struct ExpandError {
 pub enum ExpandCause {
     #[error("unexpected end of statement while looking for matching {0}")]
     Unmatched(&'static str),
-    #[error("syntax error: missing '{0}'")]
-    Missing(&'static str),
+    #[error("syntax error: missing '}}'")]
+    MissingBrace,
+    #[error("syntax error: missing '/' in ${{}}")]
+    MissingSlash,
     #[error("syntax error: bad substitution")]
     BadSubstitution,
     #[error("unsupported modifier ({0}) in substitution")]
@@ -103,9 +106,9 @@ pub enum ExpandCause {
     Required { name: String, message: String },
     #[error("invalid pattern ({pattern}) in substitution: {reason}")]
     Pattern { pattern: String, reason: String },
-    #[error("substitutions nest deeper than {MAX_NESTING} at variable {0:?}")]
+    #[error("substitutions nest deeper than {MAX_NESTING} at variable {}", quote(.0))]
     TooDeep(String),
-    #[error("value grows beyond {MAX_VALUE} bytes{0}")]
+    #[error("value grows beyond {MAX_VALUE} bytes at variable {}", quote(.0))]
     TooLong(String),
 }
 

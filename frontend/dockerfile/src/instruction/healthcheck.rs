@@ -1,6 +1,11 @@
 //! `HEALTHCHECK [flags] CMD command` and `HEALTHCHECK NONE`
 
 use super::CommandLine;
+use crate::arguments::Arguments;
+use crate::flags::Kind;
+use crate::literal::{self, quote};
+use crate::problem::Problem;
+use crate::request::Request;
 use std::time::Duration;
 
 /// Sets or disables the health check of the image.
@@ -40,4 +45,69 @@ impl Healthcheck {
             }
         }
     }
+}
+
+const FLAGS: [(&str, Kind); 5] = [
+    ("interval", Kind::Text),
+    ("timeout", Kind::Text),
+    ("start-period", Kind::Text),
+    ("start-interval", Kind::Text),
+    ("retries", Kind::Text),
+];
+
+impl Healthcheck {
+    pub(crate) fn read(request: &Request<'_>) -> Result<Self, Problem> {
+        let Arguments::Typed(kind, command) = &request.arguments else { return Err(request.at_least_one()) };
+        let command = CommandLine::read(command);
+        let kind = kind.text.to_uppercase();
+        let missing = match &command {
+            CommandLine::Shell(text) => text.is_empty(),
+            CommandLine::Exec(words) => words.is_empty(),
+        };
+        if kind == "NONE" {
+            // Flags are not looked at here, as BuildKit does not either.
+            return if missing { Ok(Self::none()) } else { Err(Problem::new("HEALTHCHECK NONE takes no arguments")) };
+        }
+        let flags = request.flags(&FLAGS)?;
+        if kind != "CMD" {
+            return Err(Problem::new(format!("Unknown type {} in HEALTHCHECK (try CMD)", quote(&kind))));
+        }
+        if missing {
+            return Err(Problem::new("Missing command after HEALTHCHECK CMD"));
+        }
+        let interval = |name| match flags.text(name) {
+            Some((text, range)) => literal::interval(name, text).map_err(|reason| Problem::new(reason).at(range)),
+            None => Ok(Duration::ZERO),
+        };
+        Ok(Self {
+            test: HealthcheckCommand::Run(command),
+            interval: interval("interval")?,
+            timeout: interval("timeout")?,
+            start_period: interval("start-period")?,
+            start_interval: interval("start-interval")?,
+            retries: match flags.text("retries") {
+                Some((text, range)) => retries(text).map_err(|reason| Problem::new(reason).at(range))?,
+                None => 0,
+            },
+        })
+    }
+
+    fn none() -> Self {
+        Self {
+            test: HealthcheckCommand::None,
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            start_period: Duration::ZERO,
+            start_interval: Duration::ZERO,
+            retries: 0,
+        }
+    }
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let retries = literal::integer(text)?;
+    u32::try_from(retries).map_err(|_| format!("--retries cannot be negative ({retries})"))
 }

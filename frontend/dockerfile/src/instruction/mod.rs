@@ -30,7 +30,7 @@ pub use command::{Cmd, CommandLine, Entrypoint};
 pub use copy::Copy;
 pub use device::{Device, DeviceError};
 pub use env::{Env, KeyValue};
-pub use expose::Expose;
+pub use expose::{Expose, Port, PortError};
 pub use from::From;
 pub use healthcheck::{Healthcheck, HealthcheckCommand};
 pub use label::Label;

@@ -1,8 +1,14 @@
 //! `RUN [flags] command`
 
 use super::{CommandLine, Device, MountFlag};
+use super::sources::check_file_name;
+use crate::ast::Heredoc;
+use crate::flags::{Flags, Kind};
 use crate::heredoc;
-use crate::source::Span;
+use crate::literal::quote;
+use crate::problem::Problem;
+use crate::request::Request;
+use crate::source::{Span, Template};
 
 /// Runs a command and keeps what it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,4 +135,63 @@ impl Run {
         }
         Script::Shell(script)
     }
+}
+
+const FLAGS: [(&str, Kind); 4] =
+    [("device", Kind::List), ("mount", Kind::List), ("network", Kind::Text), ("security", Kind::Text)];
+
+impl Run {
+    pub(crate) fn read(request: &Request<'_>) -> Result<Self, Problem> {
+        let flags = request.flags(&FLAGS)?;
+        let run = Self {
+            command: CommandLine::read(&request.arguments),
+            heredocs: request.node.heredocs.iter().map(|heredoc| here_file(request, heredoc)).collect(),
+            devices: devices(request, &flags)?,
+            mounts: mounts(request, &flags)?,
+            network: match flags.text("network") {
+                Some((word, range)) => Network::parse(word)
+                    .ok_or_else(|| Problem::new(format!("invalid network mode {}", quote(word))).at(range))?,
+                None => Network::default(),
+            },
+            network_given: flags.is_given("network"),
+            security: match flags.text("security") {
+                Some((word, range)) => Security::parse(word)
+                    .ok_or_else(|| Problem::new(format!("security {} is not valid", quote(word))).at(range))?,
+                None => Security::default(),
+            },
+        };
+        if let Script::File { name, .. } = run.script() {
+            check_file_name(&name)?;
+        }
+        Ok(run)
+    }
+}
+
+fn here_file(request: &Request<'_>, heredoc: &Heredoc) -> HereFile {
+    HereFile {
+        name: heredoc.name.clone(),
+        content: heredoc.body.slice(request.source).to_owned(),
+        chomp: heredoc.chomp,
+        span: request.shown(heredoc.body),
+    }
+}
+
+fn devices(request: &Request<'_>, flags: &Flags) -> Result<Vec<Device>, Problem> {
+    let read = |(text, range): (Template, Span)| {
+        Device::parse(&text.text).map_err(|error| {
+            let suggestion = error.suggestion().map(str::to_owned);
+            Problem::new(error.to_string()).suggest(suggestion).at(range)
+        })
+    };
+    flags.list("device", request).into_iter().map(read).collect()
+}
+
+fn mounts(request: &Request<'_>, flags: &Flags) -> Result<Vec<MountFlag>, Problem> {
+    let read = |(text, range): (Template, Span)| {
+        MountFlag::parse(text).map_err(|error| {
+            let suggestion = error.suggestion().map(str::to_owned);
+            Problem::new(error.to_string()).suggest(suggestion).at(range)
+        })
+    };
+    flags.list("mount", request).into_iter().map(read).collect()
 }

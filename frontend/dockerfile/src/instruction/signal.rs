@@ -1,5 +1,7 @@
 //! `STOPSIGNAL signal`
 
+use crate::problem::Problem;
+use crate::request::Request;
 use crate::source::Template;
 
 /// Sets the signal that stops the container.
@@ -16,6 +18,11 @@ const NAMES: [&str; 36] = [
 ];
 
 impl StopSignal {
+    /// Flags in front of the signal are not looked at, as BuildKit does not either.
+    pub(crate) fn read(request: &Request<'_>) -> Result<Self, Problem> {
+        Ok(Self { signal: request.only_argument()? })
+    }
+
     /// Checks an expanded signal: any number but 0, or a name with or without `SIG`, or `RTMIN+n`, `RTMAX-n`.
     pub fn is_valid(signal: &str) -> bool {
         if let Ok(number) = signal.parse::<i64>() {

@@ -1,7 +1,7 @@
 //! The lint rules: a table of names, summaries and help pages, the checks, and what `# check=` turns on and off.
 //!
 //! A [`Linter`] collects warnings under one configuration. What the file alone decides is checked by
-//! [`Linter::file`] and [`Linter::statement`]; what needs scopes, a platform, an image or an ignore file is a
+//! [`Linter::file`]; what needs scopes, a platform, an image or an ignore file is a
 //! method that whoever knows those calls.
 
 mod checks;
@@ -9,12 +9,11 @@ mod file;
 mod options;
 mod rules;
 
-pub use checks::{ConstantPlatform, OnceTracker};
+pub use checks::{At, OnceTracker};
 pub use options::{CheckOptions, OptionError};
 pub use rules::*;
 
 use crate::diagnostic::Diagnostic;
-use crate::source::Place;
 
 /// A lint rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,10 +41,11 @@ impl Linter {
         Self { options, diagnostics: Vec::new() }
     }
 
-    /// Reports `message` of `rule` at `place`, unless the options or a `check=` in `comments` switch it off.
-    pub fn report(&mut self, rule: &'static Rule, place: Place, comments: &[String], message: String) {
-        if self.options.allows(rule, comments) {
-            self.diagnostics.push(Diagnostic::lint(rule, place, message));
+    /// Reports `message` of `rule` at `at`, unless the options or a `check=` in the comments there switch it off.
+    pub fn report<'a>(&mut self, rule: &'static Rule, at: impl Into<At<'a>>, message: String) {
+        let at = at.into();
+        if self.options.allows(rule, at.comments) {
+            self.diagnostics.push(Diagnostic::lint(rule, at.place, message));
         }
     }
 

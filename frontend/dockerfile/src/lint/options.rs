@@ -1,6 +1,7 @@
 //! The value of `# check=`: `skip=A,B|all;experimental=A|all;error=true`.
 
 use super::Rule;
+use crate::literal::quote;
 use std::collections::BTreeSet;
 
 /// Which rules are on, and whether a warning fails the build.
@@ -22,9 +23,9 @@ pub struct CheckOptions {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum OptionError {
-    #[error("invalid check option {0:?}")]
+    #[error("invalid check option {}", quote(.0))]
     Unknown(String),
-    #[error("failed to parse check option {option:?}: invalid boolean {value:?}")]
+    #[error("failed to parse check option {}: strconv.ParseBool: parsing {}: invalid syntax", quote(.option), quote(.value))]
     Boolean { option: String, value: String },
 }
 
