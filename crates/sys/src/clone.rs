@@ -30,6 +30,8 @@ impl Namespaces {
     pub const IPC: Namespaces = Namespaces(libc::CLONE_NEWIPC);
     /// Host name.
     pub const UTS: Namespaces = Namespaces(libc::CLONE_NEWUTS);
+    /// Not a namespace: the table of descriptors stays common with the parent until the child executes.
+    pub const SHARED_DESCRIPTORS: Namespaces = Namespaces(libc::CLONE_FILES);
 }
 
 impl BitOr for Namespaces {

@@ -140,9 +140,18 @@ pub fn attach_on_root(mount: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Adds attributes to a mount or a whole tree, and cuts it off from mounts made elsewhere.
 pub fn restrict(mount: BorrowedFd<'_>, depth: Depth, attributes: Attributes) -> io::Result<()> {
+    change(mount, depth, attributes, Attributes::default())
+}
+
+/// Makes a mount writable again.
+pub fn make_writable(mount: BorrowedFd<'_>) -> io::Result<()> {
+    change(mount, Depth::One, Attributes::default(), Attributes { readonly: true, ..Attributes::default() })
+}
+
+fn change(mount: BorrowedFd<'_>, depth: Depth, set: Attributes, clear: Attributes) -> io::Result<()> {
     let request = libc::mount_attr {
-        attr_set: u64::from(attributes.flags().bits()),
-        attr_clr: 0,
+        attr_set: u64::from(set.flags().bits()),
+        attr_clr: u64::from(clear.flags().bits()),
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };

@@ -121,8 +121,11 @@ fn ended(status: WaitStatus) -> Ended {
     }
 }
 
-/// Kills every process we may see and signal, except ourselves; meant for process 1 of a namespace.
+/// Kills every process of our pid namespace except ourselves; refused unless we are its process 1.
 pub fn kill_all() -> io::Result<()> {
+    if !rustix::process::getpid().is_init() {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
     // SAFETY: kill takes numbers only.
     match unsafe { libc::kill(-1, libc::SIGKILL) } {
         0 => Ok(()),

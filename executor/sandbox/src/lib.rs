@@ -19,13 +19,19 @@
 pub mod caps;
 pub mod cgroup;
 mod error;
+pub mod facts;
 mod paths;
+pub mod plan;
 mod running;
+pub mod seccomp;
 pub mod spec;
+pub mod step;
 
 pub use error::{SandboxError, SpecError};
 pub use running::{Exit, Running, Stats};
+pub use facts::HostFacts;
 pub use spec::*;
+pub use step::{Plan, Step};
 
 use std::os::fd::OwnedFd;
 
