@@ -40,6 +40,7 @@ pub enum DocumentError {
 }
 
 /// A manifest or an index.
+#[expect(clippy::large_enum_variant, reason = "documents are read one at a time")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// An image manifest.

@@ -1,0 +1,225 @@
+//! Cache mounts: directories that outlive the steps that use them.
+//!
+//! ```text
+//! cachemounts/<hash of id>/0/data     what all sharing modes use if they can
+//!                         /0/ready    it was seeded; without it, whoever comes next seeds it
+//!                         /0.lock     shared: many steps; locked and private: one step
+//!                         /1/…        for a private mount while 0 is in use
+//! ```
+//!
+//! A lock file stays as long as its directory. A step that wants several mounts takes them in one call,
+//! in the order of their hashes, so that two steps never wait for each other.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_oci::Digest;
+use rusqlite::params;
+
+use crate::error::{Context, Error, Result};
+use crate::lock::{self, LockMode};
+use crate::store::{make_dir, millis};
+use crate::{Store, trash};
+
+/// Who may use a cache mount at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sharing {
+    /// Any number of steps.
+    Shared,
+    /// One step; another one gets a directory of its own.
+    Private,
+    /// One step; another one waits.
+    Locked,
+}
+
+/// A cache mount that a step wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMountRequest {
+    /// Names the mount; whatever decides about its identity is in it.
+    pub id: String,
+    /// Who may use it at the same time.
+    pub sharing: Sharing,
+    /// Whether it is to be emptied first, as `--no-cache` demands.
+    pub reset: bool,
+}
+
+/// A cache mount in use; dropping it lets go.
+#[derive(Debug)]
+pub struct CacheMount {
+    slot: PathBuf,
+    file: File,
+    lock_path: PathBuf,
+    sharing: Sharing,
+    fresh: bool,
+}
+
+/// The cache mounts of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheMounts<'a> {
+    store: &'a Store,
+}
+
+impl CacheMount {
+    /// Returns the directory.
+    pub fn path(&self) -> PathBuf {
+        self.slot.join("data")
+    }
+
+    /// Records that the directory has what it should begin with; without that, whoever comes next empties
+    /// it. A shared mount is shared from here on.
+    fn seeded(&mut self) -> Result<()> {
+        let path = self.slot.join("ready");
+        File::create(&path).on("creating", &path)?;
+        self.fresh = false;
+        if self.sharing == Sharing::Shared {
+            lock::relock(&self.file, LockMode::Shared, &self.lock_path)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> CacheMounts<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    /// Takes all mounts of one step, waiting for those that are locked by others. The answers are in the order
+    /// of the requests; equal ids get the same mount, by the strictest of their modes.
+    ///
+    /// `seed` is called for each new directory (empty, mode 0755), while nobody else has it, to put in what it
+    /// should begin with.
+    ///
+    /// # Errors
+    /// If a directory or lock cannot be made, or `seed` fails; then no mount is taken.
+    pub fn acquire<E: From<Error>>(
+        &self,
+        requests: &[CacheMountRequest],
+        mut seed: impl FnMut(&CacheMountRequest, &Path) -> Result<(), E>,
+    ) -> Result<Vec<Arc<CacheMount>>, E> {
+        let mut wanted: Vec<(String, CacheMountRequest)> = Vec::new();
+        for request in requests {
+            match wanted.iter_mut().find(|(_, known)| known.id == request.id) {
+                Some((_, known)) => {
+                    known.sharing = known.sharing.max(request.sharing);
+                    known.reset |= request.reset;
+                }
+                None => wanted.push((hash(&request.id), request.clone())),
+            }
+        }
+        wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut taken: Vec<(String, Arc<CacheMount>)> = Vec::with_capacity(wanted.len());
+        for (hash, request) in wanted {
+            let mut mount = self.take(&hash, &request)?;
+            if mount.fresh {
+                seed(&request, &mount.path())?;
+                mount.seeded()?;
+            }
+            taken.push((request.id, Arc::new(mount)));
+        }
+        let find = |id: &str| taken.iter().find(|(known, _)| known == id).map(|(_, mount)| Arc::clone(mount));
+        Ok(requests.iter().map(|request| find(&request.id).expect("each requested id was taken")).collect())
+    }
+
+    fn take(&self, hash: &str, request: &CacheMountRequest) -> Result<CacheMount> {
+        let directory = self.store.shared.layout.cache_mounts().join(hash);
+        for number in 0_u32.. {
+            make_dir(&directory)?;
+            let lock_path = directory.join(format!("{number}.lock"));
+            let slot = directory.join(number.to_string());
+            let new = request.reset || !slot.join("ready").exists();
+            let mode = if new || request.sharing != Sharing::Shared { LockMode::Exclusive } else { LockMode::Shared };
+            let file = if request.sharing == Sharing::Private {
+                match lock::try_lock_file(&lock_path, mode) {
+                    Ok(Some(file)) => file,
+                    Ok(None) => continue,
+                    Err(error) if is_gone(&error) => return self.take(hash, request),
+                    Err(error) => return Err(error),
+                }
+            } else {
+                match lock::lock_file(&lock_path, mode) {
+                    Err(error) if is_gone(&error) => return self.take(hash, request),
+                    other => other?,
+                }
+            };
+            return self.enter(hash, number, request, CacheMount {
+                fresh: mode == LockMode::Exclusive,
+                slot,
+                file,
+                lock_path,
+                sharing: request.sharing,
+            });
+        }
+        unreachable!("there are more numbers than processes")
+    }
+
+    /// Prepares a locked slot. `mount.fresh` says whether the lock is exclusive.
+    fn enter(&self, hash: &str, number: u32, request: &CacheMountRequest, mut mount: CacheMount) -> Result<CacheMount> {
+        let exclusive = mount.fresh;
+        let ready = mount.slot.join("ready").exists();
+        if !exclusive && !ready {
+            // Reset or pruned while this step waited.
+            lock::relock(&mount.file, LockMode::Exclusive, &mount.lock_path)?;
+            mount.fresh = true;
+            return self.enter(hash, number, request, mount);
+        }
+        mount.fresh = exclusive && (request.reset || !ready);
+        if mount.fresh {
+            trash::discard(&self.store.shared.layout, &mount.slot)?;
+            make_dir(&mount.slot)?;
+            make_dir(&mount.path())?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(mount.path(), mode).on("restricting", &mount.path())?;
+        } else if exclusive && mount.sharing == Sharing::Shared {
+            lock::relock(&mount.file, LockMode::Shared, &mount.lock_path)?;
+        }
+        let now = millis(self.store.now());
+        self.store.database().write("recording a cache mount", |tx| {
+            tx.prepare_cached(
+                "INSERT INTO cache_mounts(hash, slot, id, created, used, uses) VALUES(?1, ?2, ?3, ?4, ?4, 1)
+                 ON CONFLICT(hash, slot) DO UPDATE SET used = ?4, uses = uses + 1",
+            )?
+            .execute(params![hash, number, request.id, now])
+        })?;
+        Ok(mount)
+    }
+}
+
+/// Removes a mount that nobody uses; returns whether it could be.
+pub(crate) fn remove(store: &Store, hash: &str, number: u32) -> Result<bool> {
+    let layout = &store.shared.layout;
+    let directory = layout.cache_mounts().join(hash);
+    let lock_path = directory.join(format!("{number}.lock"));
+    if directory.exists() {
+        let Some(_held) = lock::try_lock_file(&lock_path, LockMode::Exclusive)? else { return Ok(false) };
+        trash::discard(layout, &directory.join(number.to_string()))?;
+        forget(store, hash, number)?;
+        fs::remove_file(&lock_path).on("removing", &lock_path)?;
+        // Fails while other slots are there.
+        let _ = fs::remove_dir(&directory);
+    } else {
+        forget(store, hash, number)?;
+    }
+    Ok(true)
+}
+
+/// Whether somebody uses a mount.
+pub(crate) fn in_use(store: &Store, hash: &str, number: u32) -> bool {
+    let lock_path = store.shared.layout.cache_mounts().join(hash).join(format!("{number}.lock"));
+    File::open(lock_path).is_ok_and(|file| !matches!(lock::try_lock(&file, LockMode::Exclusive), Ok(true)))
+}
+
+fn forget(store: &Store, hash: &str, number: u32) -> Result<()> {
+    store.database().write("forgetting a cache mount", |tx| {
+        tx.execute("DELETE FROM cache_mounts WHERE hash = ?1 AND slot = ?2", params![hash, number]).map(|_| ())
+    })
+}
+
+/// The directory was pruned between its making and its use.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn hash(id: &str) -> String {
+    Digest::of(id.as_bytes()).hex()[..32].to_owned()
+}
