@@ -87,6 +87,12 @@ pub enum NetworkError {
          or use --network=host or --network=none"
     )]
     NoUserModeNetwork,
+    /// The device that user-mode stacks need cannot be opened.
+    #[error(
+        "an isolated network without root needs to open /dev/net/tun (usually of mode 0666): \
+         use --network=host or --network=none"
+    )]
+    Tap(#[source] io::Error),
     /// The program that carries the network of an ordinary user failed.
     #[error("connecting a network namespace by `{program}`: {complaint}")]
     UserMode {

@@ -4,9 +4,9 @@
 //! Both programs are told to offer nothing of the host's loopback and to forward no port.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_sys::attendant::Attendant;
@@ -22,6 +22,9 @@ use crate::netlink::Socket;
 /// Both are up within some twenty milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where tap devices come from; open to everybody on a usual host.
+const TAP: &str = "/dev/net/tun";
+
 /// Connects `namespace` and returns the program that carries its packets, and its address.
 ///
 /// `events` is a socket of the namespace that hears of new routes.
@@ -30,15 +33,17 @@ pub(crate) fn connect(
     namespace: &NetNs,
     events: &Socket,
 ) -> Result<(Attendant, Ipv4Addr), NetworkError> {
-    let pid = rustix::process::getpid().as_raw_nonzero();
-    let path = format!("/proc/{pid}/fd/{}", namespace.as_fd().as_raw_fd());
     let (program, command) = match (&tools.pasta, &tools.slirp4netns) {
-        (Some(pasta), _) => (pasta, pasta_command(pasta, &path)),
-        (None, Some(slirp)) => (slirp, slirp_command(slirp, &path)),
+        (Some(pasta), _) => (pasta, pasta_command(pasta)),
+        (None, Some(slirp)) => (slirp, slirp_command(slirp)),
         (None, None) => return Err(NetworkError::NoUserModeNetwork),
     };
+    // Both need it, and say little when they cannot have it.
+    std::fs::File::options().read(true).write(true).open(TAP).map_err(NetworkError::Tap)?;
     let failed = |complaint: String| NetworkError::UserMode { program: program.clone(), complaint };
-    let attendant = Attendant::start(command, &[]).map_err(|error| failed(error.to_string()))?;
+    let stdin = namespace.as_fd().try_clone_to_owned().map(Stdio::from);
+    let attendant =
+        stdin.and_then(|stdin| Attendant::start(command, stdin)).map_err(|error| failed(error.to_string()))?;
     let start = Instant::now();
     loop {
         if let Some(ip) = address(events).map_err(kernel("reading the addresses of a namespace"))? {
@@ -65,17 +70,21 @@ fn address(socket: &Socket) -> Result<Option<Ipv4Addr>, Errno> {
     Ok(addresses.iter().find(|address| Some(address.link) == way_out.link).map(|address| address.ip))
 }
 
-fn pasta_command(program: &Path, namespace: &str) -> Command {
+/// How the programs find the namespace. Our own `/proc/PID/fd` is closed to them once they have
+/// dropped their capabilities, and the newer close what they inherit except for this.
+const NAMESPACE: &str = "/proc/self/fd/0";
+
+fn pasta_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw"]);
     command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
-    command.args(["--ns-ifname", INSIDE, "--netns", namespace]).env_clear();
+    command.args(["--ns-ifname", INSIDE, "--netns", NAMESPACE, "--no-netns-quit"]).env_clear();
     command
 }
 
-fn slirp_command(program: &Path, namespace: &str) -> Command {
+fn slirp_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--disable-dns"]);
-    command.args(["--netns-type=path", namespace, INSIDE]).env_clear();
+    command.args(["--netns-type=path", NAMESPACE, INSIDE]).env_clear();
     command
 }
