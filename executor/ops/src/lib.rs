@@ -1,1 +1,35 @@
-//! What each op does.
+//! What each op of the build graph does: its cache key, and its run.
+//!
+//! [`resolve`] turns a loaded graph into the solver's: sources (images, local directories, files by
+//! http, git), [`exec`](mod@exec) in a sandbox, [`file`](mod@file) actions, merge and diff. The value
+//! that flows is a [`Ref`]: a list of layers.
+
+mod error;
+mod exec;
+mod file;
+mod layering;
+mod resolve;
+mod results;
+mod session;
+mod source;
+mod ssh;
+mod value;
+mod worker;
+
+pub use error::OpsError;
+pub use exec::ProcessFailed;
+pub use file::{FileError, OwnerError};
+pub use resolve::resolve;
+pub use results::LayerResults;
+pub use session::{LocalDirectory, Session};
+pub use value::{Local, Ref};
+pub use worker::Worker;
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, OpsError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, OpsError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|_| OpsError::Panicked)?
+}

@@ -1,0 +1,81 @@
+//! Images between registry and store, and layers between their forms.
+//!
+//! A layer is a blob (a tar, perhaps compressed, perhaps still in a registry) or a tree (a directory
+//! that overlay takes as a lower). [`Images`] makes one form from the other when somebody asks, and
+//! fetches from a registry at that moment and not before.
+
+mod error;
+mod form;
+mod pull;
+mod push;
+mod resolve;
+
+use std::sync::{Arc, OnceLock};
+
+use rbuild_registry::{Client, Options};
+use rbuild_snapshot::UnpackOptions;
+use rbuild_store::Store;
+use tokio::runtime::Handle;
+
+pub use error::ImagesError;
+pub use form::{BlobRequest, MadeBlob};
+pub use pull::Pulled;
+pub use push::{PushImage, PushLayer};
+pub use resolve::{Mode, Origin, Resolved};
+
+/// The images of a store and of the registries it speaks to; cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    shared: Arc<Shared>,
+    store: Store,
+}
+
+struct Shared {
+    options: Options,
+    client: OnceLock<Client>,
+    runtime: Handle,
+    unpack: UnpackOptions,
+    resolved: resolve::Known,
+}
+
+impl Images {
+    /// Joins a store and the registries; connects to nothing yet.
+    ///
+    /// Blocking calls fetch through `runtime`, so they must not be made on its own threads other than
+    /// those for blocking work.
+    pub fn new(store: Store, options: Options, runtime: Handle, unpack: UnpackOptions) -> Self {
+        let shared =
+            Shared { options, client: OnceLock::new(), runtime, unpack, resolved: resolve::Known::default() };
+        Self { shared: Arc::new(shared), store }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the client of registries, made at the first call.
+    ///
+    /// # Errors
+    /// If a setting cannot be used.
+    pub fn client(&self) -> Result<&Client, ImagesError> {
+        if let Some(client) = self.shared.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(self.shared.options.clone())?;
+        Ok(self.shared.client.get_or_init(|| client))
+    }
+
+    /// Returns how trees are made on this host.
+    pub fn unpack_options(&self) -> &UnpackOptions {
+        &self.shared.unpack
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    pub(crate) fn known(&self) -> &resolve::Known {
+        &self.shared.resolved
+    }
+}

@@ -1,0 +1,119 @@
+//! From the store to a registry: layers and configuration, then the manifest, then the index.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rbuild_events::Reporter;
+use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_registry::{Progress, Source};
+use rbuild_store::{LayerId, Store};
+
+use crate::form::MadeBlob;
+use crate::{Images, ImagesError};
+
+/// A layer to be pushed.
+#[derive(Debug, Clone)]
+pub struct PushLayer {
+    /// The layer.
+    pub id: LayerId,
+    /// Its blob.
+    pub blob: MadeBlob,
+}
+
+/// An image to be pushed.
+#[derive(Debug, Clone)]
+pub struct PushImage {
+    /// The layers, bottom first.
+    pub layers: Vec<PushLayer>,
+    /// The configuration; it lies in the store.
+    pub config: Descriptor,
+    /// The manifest.
+    pub manifest: (Descriptor, Bytes),
+}
+
+/// A blob of the store as a source of an upload.
+struct StoredBlob {
+    store: Store,
+    digest: Digest,
+}
+
+impl Source for StoredBlob {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        if offset == 0 {
+            // Checked while it is read: a damaged blob ends in an error, not in a registry.
+            return Ok(Box::new(self.store.blobs().reader(&self.digest).map_err(io::Error::other)?));
+        }
+        let mut file = self.store.blobs().open(&self.digest).map_err(io::Error::other)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
+}
+
+impl Images {
+    /// Pushes images and, if they are several, the index over them, to `reference`.
+    ///
+    /// # Errors
+    /// If a blob cannot be had, or the registry does not take it.
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        images: &[PushImage],
+        index: Option<&(Descriptor, Bytes)>,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<Digest, ImagesError> {
+        let mut seen = std::collections::HashSet::new();
+        let mut uploads = Vec::new();
+        for image in images {
+            for layer in image.layers.iter().filter(|layer| seen.insert(layer.blob.descriptor.digest)) {
+                uploads.push((Some(layer), &layer.blob.descriptor));
+            }
+            if seen.insert(image.config.digest) {
+                uploads.push((None, &image.config));
+            }
+        }
+        let uploads = uploads.iter().map(|(layer, blob)| self.upload(reference, *layer, blob, reporter, vertex));
+        for uploaded in crate::pull::futures_unordered(uploads).await {
+            uploaded?;
+        }
+        let client = self.client()?;
+        let by_digest = Reference { tag: None, ..reference.clone() };
+        for image in images {
+            let (descriptor, bytes) = &image.manifest;
+            let target = if index.is_some() { &by_digest } else { reference };
+            client.push_manifest(target, &descriptor.media_type, bytes.clone()).await?;
+        }
+        match (index, images) {
+            (Some((descriptor, bytes)), _) => {
+                client.push_manifest(reference, &descriptor.media_type, bytes.clone()).await?;
+                Ok(descriptor.digest)
+            }
+            (None, [image, ..]) => Ok(image.manifest.0.digest),
+            (None, []) => Ok(Digest::of(b"")),
+        }
+    }
+
+    async fn upload(
+        &self,
+        reference: &Reference,
+        layer: Option<&PushLayer>,
+        blob: &Descriptor,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<(), ImagesError> {
+        let here = |remote: &&rbuild_store::Remote| remote.reference.starts_with(&format!("{}/", reference.registry));
+        let repository = |remote: &rbuild_store::Remote| remote.reference[reference.registry.len() + 1..].to_owned();
+        let remotes = layer.iter().flat_map(|layer| &layer.blob.remotes);
+        let mount_from: Vec<_> = remotes.filter(here).map(repository).filter(|name| *name != reference.repository).collect();
+        if let Some(layer) = layer {
+            let (images, layer) = (self.clone(), layer.clone());
+            let local = tokio::task::spawn_blocking(move || images.localize(layer.id, &layer.blob));
+            local.await.map_err(|_| ImagesError::Panicked)??;
+        }
+        let source = Arc::new(StoredBlob { store: self.store().clone(), digest: blob.digest });
+        let progress = Progress::new(reporter.clone(), vertex, format!("pushing {}", blob.digest));
+        self.client()?.push_blob(reference, blob, &mount_from, source, progress).await?;
+        Ok(())
+    }
+}

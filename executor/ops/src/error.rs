@@ -1,0 +1,97 @@
+//! What can go wrong in an operation.
+
+use std::io;
+
+use crate::exec::ProcessFailed;
+use crate::file::FileError;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// A process ended badly.
+    #[error(transparent)]
+    Process(#[from] ProcessFailed),
+    /// A file action failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Reading a tree failed.
+    #[error("failed to calculate checksum of ref: {0}")]
+    Tree(#[from] rbuild_tree::TreeError),
+    /// An image or layer cannot be had.
+    #[error(transparent)]
+    Images(#[from] rbuild_images::ImagesError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] rbuild_store::Error),
+    /// Making or keeping a root failed.
+    #[error(transparent)]
+    Snapshot(#[from] rbuild_snapshot::SnapshotError),
+    /// The sandbox could not do its work.
+    #[error(transparent)]
+    Sandbox(#[from] rbuild_sandbox::SandboxError),
+    /// The network could not be made.
+    #[error(transparent)]
+    Network(#[from] rbuild_network::NetworkError),
+    /// The hosts file cannot be written.
+    #[error(transparent)]
+    Hosts(rbuild_network::HostsError),
+    /// A secret could not be read.
+    #[error("reading secret `{id}`")]
+    Secret {
+        /// The secret.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A secret that a step needs was not given.
+    #[error("secret {0}: not found: give it with --secret id={0},src=FILE")]
+    NoSecret(String),
+    /// A secret for an environment variable is not text.
+    #[error("secret {0} is not UTF-8 text, so it cannot be an environment variable")]
+    SecretText(String),
+    /// An agent that a step needs was not given.
+    #[error("unset ssh forward key {0}: give it with --ssh {0}")]
+    NoAgent(String),
+    /// The source of a cache mount is not there, or leads out of it.
+    #[error("cache mount source `{path}`")]
+    Selector {
+        /// The path inside the cache.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A local directory that the graph names was not given.
+    #[error("local context `{0}` is not part of this build")]
+    NoLocal(String),
+    /// A name of an image or an attribute of a source is malformed.
+    #[error("invalid source `{identifier}`: {reason}")]
+    Source {
+        /// The source.
+        identifier: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something that this version cannot do.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    /// A graph that contradicts itself.
+    #[error("invalid build graph: {0}")]
+    Graph(&'static str),
+    /// A call of the system failed.
+    #[error("{action}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A panic in a thread of ours.
+    #[error("a thread that ran an operation panicked")]
+    Panicked,
+}
+
+impl OpsError {
+    pub(crate) fn io(action: &'static str, source: io::Error) -> Self {
+        Self::Io { action, source }
+    }
+}

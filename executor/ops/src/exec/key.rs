@@ -1,0 +1,97 @@
+//! The cache key of an exec op: everything that decides what the process does and sees.
+
+use std::collections::BTreeSet;
+
+use prost::Message as _;
+use rbuild_graph::{Operand, pb};
+use rbuild_oci::{Digest, Platform};
+
+/// Returns the op's own key.
+///
+/// Left out, because they do not decide the result or must not: proxies, addresses of extra hosts,
+/// names and sharing of cache mounts that are not the default, and the parts of inputs that are
+/// known by their content.
+pub(crate) fn key(op: &pb::ExecOp, platform: Option<&Platform>, inputs: usize) -> Digest {
+    let mut op = op.clone();
+    if let Some(meta) = &mut op.meta {
+        meta.proxy_env = None;
+        for host in &mut meta.extra_hosts {
+            host.ip.clear();
+        }
+    }
+    let content: BTreeSet<usize> = (0..inputs).filter(|index| by_content(&op, *index, inputs)).collect();
+    for mount in &mut op.mounts {
+        if let Some(cache) = &mut mount.cache_opt {
+            *cache = pb::CacheOpt::default();
+        }
+        if let Operand::Input(index) = Operand::of(mount.input, inputs)
+            && content.contains(&index)
+        {
+            mount.selector.clear();
+        }
+    }
+    let mut bytes = b"rbuild.exec.v1\0".to_vec();
+    if let Some(platform) = platform {
+        let variant = platform.variant.as_deref().unwrap_or_default();
+        bytes.extend_from_slice(format!("{}/{}/{variant}\0", platform.os, platform.architecture).as_bytes());
+    }
+    op.encode(&mut bytes).expect("a vector takes any length");
+    Digest::of(&bytes)
+}
+
+/// Whether input `index` matters by the content of what is mounted of it only: no mount of it is the
+/// root or can give a changed result.
+pub(crate) fn by_content(op: &pb::ExecOp, index: usize, inputs: usize) -> bool {
+    let mut mounts = mounts_of(op, index, inputs).peekable();
+    mounts.peek().is_some() && mounts.all(|mount| match mount.content_cache() {
+        pb::MountContentCache::Off => false,
+        pb::MountContentCache::On => true,
+        pb::MountContentCache::Default => {
+            mount.dest != pb::ROOT_MOUNT
+                && mount.mount_type() == pb::MountType::Bind
+                && (mount.readonly || mount.output == pb::SKIP_OUTPUT)
+        }
+    })
+}
+
+/// Returns the mounts that show input `index`.
+pub(crate) fn mounts_of(op: &pb::ExecOp, index: usize, inputs: usize) -> impl Iterator<Item = &pb::Mount> {
+    op.mounts.iter().filter(move |mount| Operand::of(mount.input, inputs) == Operand::Input(index))
+}
+
+/// Returns the selected paths of input `index`, sorted.
+pub(crate) fn selectors(op: &pb::ExecOp, index: usize, inputs: usize) -> BTreeSet<String> {
+    let clean = |mount: &pb::Mount| crate::file::rooted(&mount.selector).to_string_lossy().into_owned();
+    mounts_of(op, index, inputs).map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op() -> pb::ExecOp {
+        let root = pb::Mount { dest: "/".into(), ..pb::Mount::default() };
+        let bind = pb::Mount { dest: "/src".into(), input: 1, output: -1, selector: "/a".into(), ..pb::Mount::default() };
+        let meta = pb::Meta { args: vec!["sh".into()], ..pb::Meta::default() };
+        pb::ExecOp { meta: Some(meta), mounts: vec![root, bind], ..pb::ExecOp::default() }
+    }
+
+    #[test]
+    fn proxies_and_cache_names_do_not_count_a010_m014() {
+        let mut other = op();
+        other.meta.as_mut().unwrap().proxy_env = Some(pb::ProxyEnv { http_proxy: "http://p".into(), ..Default::default() });
+        assert_eq!(key(&op(), None, 2), key(&other, None, 2));
+        let mut env = op();
+        env.meta.as_mut().unwrap().env.push("A=b".into());
+        assert_ne!(key(&op(), None, 2), key(&env, None, 2));
+    }
+
+    #[test]
+    fn binds_count_by_content_m006() {
+        assert!(!by_content(&op(), 0, 2));
+        assert!(by_content(&op(), 1, 2));
+        let mut moved = op();
+        moved.mounts[1].selector = "/b".into();
+        assert_eq!(key(&op(), None, 2), key(&moved, None, 2));
+    }
+}

@@ -1,0 +1,210 @@
+//! The mounts of a step: inputs, caches, memory, secrets, agents.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_graph::{Operand, pb};
+use rbuild_oci::Digest;
+use rbuild_sandbox::{BindSource, Handle, Mount, MountKind, Sensitive, Upper};
+use rbuild_snapshot::Active;
+use rbuild_store::{CacheMount, CacheMountRequest, LayerId, Sharing};
+use rbuild_sys::root::{Last, Root};
+use rbuild_tree::content::{self, Owner, Selection};
+
+use super::run::Step;
+use crate::OpsError;
+use crate::file::rooted;
+use crate::ssh::AgentProxy;
+use crate::value::Ref;
+use crate::worker::NewTree;
+
+/// What a step's mounts need, and what must live as long as it runs.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) handles: Vec<OwnedFd>,
+    pub(crate) env: Vec<String>,
+    /// Mounts whose changes become outputs: output, layers below, the layer that is made.
+    pub(crate) outputs: Vec<(usize, Vec<LayerId>, NewTree, Active)>,
+    caches: Vec<Arc<CacheMount>>,
+    agents: Vec<AgentProxy>,
+    discarded: Vec<tempfile::TempDir>,
+}
+
+impl Mounts {
+    /// Prepares all mounts but the root.
+    pub(crate) fn prepare(step: &Step, inputs: &[Ref]) -> Result<Self, OpsError> {
+        let mut mounts = Self { caches: acquire_caches(step, inputs)?, ..Self::default() };
+        let mut caches = mounts.caches.clone().into_iter();
+        for mount in step.op.mounts.iter().filter(|mount| mount.dest != pb::ROOT_MOUNT) {
+            mounts.add(step, inputs, mount, &mut caches)?;
+        }
+        for secret in &step.op.secretenv {
+            mounts.secret_variable(step, secret)?;
+        }
+        Ok(mounts)
+    }
+
+    fn add(
+        &mut self,
+        step: &Step,
+        inputs: &[Ref],
+        mount: &pb::Mount,
+        caches: &mut dyn Iterator<Item = Arc<CacheMount>>,
+    ) -> Result<(), OpsError> {
+        match mount.mount_type() {
+            pb::MountType::Bind => self.bind(step, inputs, mount),
+            pb::MountType::Cache => self.cache(mount, &*caches.next().expect("one was taken for each")),
+            pb::MountType::Tmpfs => {
+                let size = mount.tmpfs_opt.and_then(|tmpfs| u64::try_from(tmpfs.size).ok()).filter(|size| *size > 0);
+                self.push(mount, MountKind::Tmpfs { size, mode: 0o1777, owner: (0, 0) }, false, true);
+                Ok(())
+            }
+            pb::MountType::Secret => self.secret(step, mount),
+            pb::MountType::Ssh => self.ssh(step, mount),
+        }
+    }
+
+    fn push(&mut self, mount: &pb::Mount, kind: MountKind, readonly: bool, exec: bool) {
+        self.mounts.push(Mount { target: Path::new("/").join(rooted(&mount.dest)), kind, readonly, exec });
+    }
+
+    fn handle(&mut self, fd: OwnedFd) -> BindSource {
+        self.handles.push(fd);
+        BindSource::Handle(Handle(self.handles.len() - 1))
+    }
+
+    /// Returns the layers that a mount shows; those of a context are made for it.
+    fn layers(step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<Vec<LayerId>, OpsError> {
+        match Operand::of(mount.input, inputs.len()) {
+            Operand::Scratch => Ok(Vec::new()),
+            Operand::Input(input) => match &inputs[input] {
+                Ref::Layers(layers) => Ok(layers.clone()),
+                local @ Ref::Local(_) => step.worker.layers_of_context(local, &mount.selector),
+            },
+            Operand::Action(_) => Err(OpsError::Graph("a mount names an input that is not there")),
+        }
+    }
+
+    fn bind(&mut self, step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<(), OpsError> {
+        let layers = Self::layers(step, inputs, mount)?;
+        let lowers = step.worker.trees(&layers)?;
+        let mut upper = None;
+        if let (Ok(output), false) = (usize::try_from(mount.output), mount.readonly) {
+            let (tree, active) = step.worker.prepare(&lowers, step.context.name())?;
+            upper = Some(Upper { upper: active.upper.clone(), work: active.work.clone(), volatile: true });
+            self.outputs.push((output, layers, tree, active));
+        } else if !mount.readonly {
+            let scratch = tempfile::Builder::new().prefix("mount-").tempdir_in(step.worker.scratch()?);
+            let scratch = scratch.map_err(|error| OpsError::io("making a directory for a mount", error))?;
+            upper = Some(discarded_upper(scratch.path())?);
+            self.discarded.push(scratch);
+        }
+        let lowers = lowers.into_iter().rev().collect();
+        let userxattr = step.worker.userxattr();
+        let kind = MountKind::Layers { lowers, selector: rooted(&mount.selector), upper, userxattr };
+        self.push(mount, kind, mount.readonly, true);
+        Ok(())
+    }
+
+    fn cache(&mut self, mount: &pb::Mount, cache: &CacheMount) -> Result<(), OpsError> {
+        // The selector is resolved inside the cache: a link in it leads nowhere else (CVE-2024-9675).
+        let root = Root::open(&cache.path()).map_err(|error| OpsError::io("opening a cache mount", error))?;
+        let selected = root.lookup(&rooted(&mount.selector), Last::Follow);
+        let selected = selected.map_err(|error| OpsError::Selector { path: mount.selector.clone(), source: error })?;
+        let source = self.handle(selected);
+        self.push(mount, MountKind::Bind { source, recursive: false }, mount.readonly, true);
+        Ok(())
+    }
+
+    fn secret(&mut self, step: &Step, mount: &pb::Mount) -> Result<(), OpsError> {
+        let options = mount.secret_opt.clone().unwrap_or_default();
+        let Some(content) = read_secret(step, &options.id, options.optional)? else { return Ok(()) };
+        let mode = if options.mode == 0 { 0o400 } else { options.mode & 0o777 };
+        let kind = MountKind::Secret { content: Sensitive(content), mode, owner: (options.uid, options.gid) };
+        self.push(mount, kind, true, mode & 0o111 != 0);
+        Ok(())
+    }
+
+    fn secret_variable(&mut self, step: &Step, secret: &pb::SecretEnv) -> Result<(), OpsError> {
+        let Some(content) = read_secret(step, &secret.id, secret.optional)? else { return Ok(()) };
+        let value = String::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
+        self.env.push(format!("{}={value}", secret.name));
+        Ok(())
+    }
+
+    fn ssh(&mut self, step: &Step, mount: &pb::Mount) -> Result<(), OpsError> {
+        let options = mount.ssh_opt.clone().unwrap_or_default();
+        let id = if options.id.is_empty() { "default" } else { &options.id };
+        let Some(agent) = step.worker.session().ssh_agent(id) else {
+            return if options.optional { Ok(()) } else { Err(OpsError::NoAgent(id.to_owned())) };
+        };
+        let mode = if options.mode == 0 { 0o600 } else { options.mode & 0o777 };
+        let proxy = AgentProxy::start(&agent, &step.worker.scratch()?, (options.uid, options.gid), mode);
+        let proxy = proxy.map_err(|error| OpsError::io("offering an ssh agent", error))?;
+        let source = BindSource::Path(proxy.socket());
+        self.push(mount, MountKind::Bind { source, recursive: false }, true, false);
+        self.agents.push(proxy);
+        Ok(())
+    }
+}
+
+/// Takes the cache mounts of a step, in their order, all at once so that no two steps wait for each other.
+fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, OpsError> {
+    let mut requests = Vec::new();
+    let mut seeds = HashMap::new();
+    for mount in step.op.mounts.iter().filter(|mount| mount.mount_type() == pb::MountType::Cache) {
+        let options = mount.cache_opt.clone().unwrap_or_default();
+        let layers = Mounts::layers(step, inputs, mount)?;
+        let mut id = options.id.clone();
+        if !layers.is_empty() {
+            id = format!("{id}:{}", base_digest(step, &layers)?);
+        }
+        let sharing = match options.sharing() {
+            pb::CacheSharing::Shared => Sharing::Shared,
+            pb::CacheSharing::Private => Sharing::Private,
+            pb::CacheSharing::Locked => Sharing::Locked,
+        };
+        seeds.insert(id.clone(), layers);
+        requests.push(CacheMountRequest { id, sharing, reset: step.ignore_cache });
+    }
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut failure = None;
+    let seed = |request: &CacheMountRequest, directory: &Path| {
+        let layers = seeds.get(&request.id).map(Vec::as_slice).unwrap_or_default();
+        if !layers.is_empty() {
+            failure = step.worker.populate(directory, layers).err();
+        }
+        Ok(())
+    };
+    let caches = step.worker.store().cache_mounts().acquire(&requests, seed)?;
+    failure.map_or(Ok(caches), Err)
+}
+
+/// A cache that begins as a copy of something is another one for each something.
+fn base_digest(step: &Step, layers: &[LayerId]) -> Result<Digest, OpsError> {
+    let tree = step.worker.tree(&Ref::Layers(layers.to_vec()))?;
+    let all = Selection { path: String::new(), wildcard: false, follow: true, exclude: None };
+    Ok(content::digest(&*tree, &[all], Owner::Kept)?)
+}
+
+fn discarded_upper(scratch: &Path) -> Result<Upper, OpsError> {
+    let make = |name: &str| -> Result<PathBuf, OpsError> {
+        let path = scratch.join(name);
+        std::fs::create_dir(&path).map_err(|error| OpsError::io("making a directory for a mount", error))?;
+        Ok(path)
+    };
+    Ok(Upper { upper: make("upper")?, work: make("work")?, volatile: true })
+}
+
+fn read_secret(step: &Step, id: &str, optional: bool) -> Result<Option<Vec<u8>>, OpsError> {
+    let content = step.worker.session().secret(id);
+    match content.map_err(|error| OpsError::Secret { id: id.to_owned(), source: error })? {
+        None if !optional => Err(OpsError::NoSecret(id.to_owned())),
+        content => Ok(content),
+    }
+}

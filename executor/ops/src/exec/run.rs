@@ -1,0 +1,257 @@
+//! One run of a step: from inputs to layers.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use rbuild_events::Stream;
+use rbuild_graph::{Operand, pb};
+use rbuild_network::{ExtraHost, HostAddress, hosts_file};
+use rbuild_sandbox::{Limits, Network, Pids, RootSpec, Running, Rlimit, SandboxSpec, Security, Upper};
+use rbuild_solver::Context;
+
+use super::mounts::Mounts;
+use super::output::pump;
+use super::user_error::ProcessFailed;
+use crate::OpsError;
+use crate::value::Ref;
+use crate::worker::Worker;
+
+/// The name of the machine that a step sees, as BuildKit has it.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// The process of a step, to be killed from elsewhere.
+#[derive(Default)]
+pub(crate) struct Process {
+    state: Mutex<ProcessState>,
+}
+
+#[derive(Default)]
+struct ProcessState {
+    running: Option<Arc<Running>>,
+    killed: bool,
+}
+
+impl Process {
+    /// Takes note of a started process; returns whether it may go on.
+    fn started(&self, running: &Arc<Running>) -> bool {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        state.running = Some(running.clone());
+        !state.killed
+    }
+
+    fn kill(&self) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        state.killed = true;
+        if let Some(running) = &state.running {
+            let _ = running.kill(9);
+        }
+    }
+
+    fn ended(&self) {
+        self.state.lock().expect("no holder of this lock panics").running = None;
+    }
+}
+
+/// Kills the process when the future that wants it is dropped.
+pub(crate) struct KillGuard(pub(crate) Arc<Process>);
+
+impl Drop for KillGuard {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// A step about to run.
+pub(crate) struct Step {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) op: Arc<pb::ExecOp>,
+    pub(crate) resources: Option<pb::LinuxResources>,
+    pub(crate) ignore_cache: bool,
+    pub(crate) context: Context,
+    pub(crate) process: Arc<Process>,
+}
+
+impl Step {
+    /// Runs the step and returns its outputs.
+    pub(crate) fn run(&self, inputs: &[Ref]) -> Result<Vec<Ref>, OpsError> {
+        let meta = self.op.meta.as_ref().ok_or(OpsError::Graph("an exec op without a process"))?;
+        if !self.op.cdi_devices.is_empty() {
+            return Err(OpsError::Unsupported("devices of steps (`RUN --device`)"));
+        }
+        let root = self.root_mount()?;
+        let layers = match Operand::of(root.input, inputs.len()) {
+            Operand::Input(input) => inputs[input].layers()?.to_vec(),
+            _ => Vec::new(),
+        };
+        let lowers = self.worker.trees(&layers)?;
+        let mut mounts = Mounts::prepare(self, inputs)?;
+        let (tree, active) = self.worker.prepare(&lowers, self.context.name())?;
+        let mut spec = self.spec(meta, self.root_spec(&lowers, &active.upper, &active.work))?;
+        spec.readonly_root = root.readonly;
+        spec.mounts = std::mem::take(&mut mounts.mounts);
+        spec.env.append(&mut mounts.env);
+        let mut handles = std::mem::take(&mut mounts.handles);
+        let lease = self.wire(meta, &mut spec, &mut handles)?;
+        let exit = self.execute(&spec, handles, &meta.args)?;
+        drop(lease);
+        self.check(exit, meta)?;
+        let mut outputs = vec![None; self.outputs(inputs)];
+        let done = std::mem::take(&mut mounts.outputs);
+        if let Ok(output) = usize::try_from(root.output) {
+            let layer = self.worker.commit(tree, active)?;
+            outputs[output] = Some(Ref::Layers(layers.into_iter().chain([layer]).collect()));
+        }
+        for (output, below, tree, active) in done {
+            let layer = self.worker.commit(tree, active)?;
+            outputs[output] = Some(Ref::Layers(below.into_iter().chain([layer]).collect()));
+        }
+        outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
+    }
+
+    fn root_mount(&self) -> Result<&pb::Mount, OpsError> {
+        let root = self.op.mounts.iter().find(|mount| mount.dest == pb::ROOT_MOUNT);
+        root.ok_or(OpsError::Graph("an exec op without a root mount"))
+    }
+
+    fn outputs(&self, inputs: &[Ref]) -> usize {
+        let _ = inputs;
+        let outputs = self.op.mounts.iter().filter(|mount| mount.mount_type() == pb::MountType::Bind);
+        outputs.map(|mount| usize::try_from(mount.output + 1).unwrap_or(0)).max().unwrap_or(0)
+    }
+
+    /// Nothing below means that the new layer is the whole root.
+    fn root_spec(&self, lowers: &[PathBuf], upper: &Path, work: &Path) -> RootSpec {
+        if lowers.is_empty() || self.worker.copies() {
+            return RootSpec::Dir(upper.to_owned());
+        }
+        let upper = Upper { upper: upper.to_owned(), work: work.to_owned(), volatile: true };
+        let lowers = lowers.iter().rev().cloned().collect();
+        RootSpec::Overlay { lowers, upper: Some(upper), userxattr: self.worker.userxattr() }
+    }
+
+    fn spec(&self, meta: &pb::Meta, root: RootSpec) -> Result<SandboxSpec, OpsError> {
+        let mut spec = SandboxSpec::new(root, meta.args.clone());
+        spec.env = environment(meta);
+        spec.cwd = if meta.cwd.is_empty() { "/".into() } else { PathBuf::from(&meta.cwd) };
+        spec.create_cwd = true;
+        spec.user.clone_from(&meta.user);
+        spec.hostname = if meta.hostname.is_empty() { HOSTNAME.to_owned() } else { meta.hostname.clone() };
+        if self.op.security() == pb::SecurityMode::Insecure {
+            spec.security = Security::insecure();
+        }
+        let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+        let rlimit = |limits: &pb::Ulimit| Rlimit { name: limits.name.clone(), soft: limit(limits.soft), hard: limit(limits.hard) };
+        spec.rlimits = meta.ulimit.iter().map(rlimit).collect();
+        spec.limits = self.resources.as_ref().map(limits).unwrap_or_default();
+        spec.cgroup_parent = Some(&meta.cgroup_parent).filter(|parent| !parent.is_empty()).map(PathBuf::from);
+        Ok(spec)
+    }
+
+    /// Gives the process its network, and the files that tell of it.
+    fn wire(
+        &self,
+        meta: &pb::Meta,
+        spec: &mut SandboxSpec,
+        handles: &mut Vec<std::os::fd::OwnedFd>,
+    ) -> Result<rbuild_network::Lease, OpsError> {
+        let mode = match self.op.network() {
+            pb::NetMode::Unset => rbuild_network::Network::Isolated,
+            pb::NetMode::Host => rbuild_network::Network::Host,
+            pb::NetMode::None => rbuild_network::Network::None,
+        };
+        let mut lease = self.worker.network().lease(mode)?;
+        if self.op.security() == pb::SecurityMode::Insecure {
+            lease.taint();
+        }
+        spec.network = match (mode, lease.namespace()) {
+            (rbuild_network::Network::Host, _) => Network::Host,
+            (_, None) => Network::None,
+            (_, Some(namespace)) => {
+                let namespace = namespace.try_clone_to_owned();
+                handles.push(namespace.map_err(|error| OpsError::io("duplicating a network namespace", error))?);
+                Network::Join(rbuild_sandbox::Handle(handles.len() - 1))
+            }
+        };
+        let extra = meta.extra_hosts.iter().map(|host| {
+            let address = host.ip.parse().map(HostAddress::Ip).unwrap_or(HostAddress::Gateway);
+            ExtraHost { name: host.host.clone(), address }
+        });
+        let hosts = hosts_file(&spec.hostname, None, lease.gateway(), &extra.collect::<Vec<_>>());
+        spec.hosts = Some(hosts.map_err(OpsError::Hosts)?);
+        spec.resolv_conf = Some(lease.resolv_conf().to_owned());
+        Ok(lease)
+    }
+
+    fn execute(
+        &self,
+        spec: &SandboxSpec,
+        handles: Vec<std::os::fd::OwnedFd>,
+        args: &[String],
+    ) -> Result<rbuild_sandbox::Exit, OpsError> {
+        let mut running = self.worker.sandbox()?.start(spec, handles).map_err(|error| OpsError::started(error, args))?;
+        for warning in running.warnings() {
+            self.worker.warn_once(&self.context, warning);
+        }
+        let streams = [(running.take_stdout(), Stream::Stdout), (running.take_stderr(), Stream::Stderr)];
+        let running = Arc::new(running);
+        if !self.process.started(&running) {
+            let _ = running.kill(9);
+        }
+        let written = AtomicU64::new(0);
+        let exit = std::thread::scope(|scope| {
+            for (fd, stream) in streams {
+                let Some(fd) = fd else { continue };
+                scope.spawn({
+                    let written = &written;
+                    move || pump(fd, stream, &self.context, written)
+                });
+            }
+            running.wait()
+        });
+        self.process.ended();
+        Ok(exit?)
+    }
+
+    fn check(&self, exit: rbuild_sandbox::Exit, meta: &pb::Meta) -> Result<(), OpsError> {
+        let code = i32::from(exit.code);
+        let valid = if meta.valid_exit_codes.is_empty() { code == 0 } else { meta.valid_exit_codes.contains(&code) };
+        if valid {
+            return Ok(());
+        }
+        let command = meta.args.join(" ");
+        Err(OpsError::Process(ProcessFailed { command, code, out_of_memory: exit.oom }))
+    }
+}
+
+/// The environment of the process: its own, then proxies, which never count for the cache.
+fn environment(meta: &pb::Meta) -> Vec<String> {
+    let mut env = meta.env.clone();
+    let Some(proxy) = &meta.proxy_env else { return env };
+    let proxies = [
+        ("HTTP_PROXY", &proxy.http_proxy),
+        ("HTTPS_PROXY", &proxy.https_proxy),
+        ("FTP_PROXY", &proxy.ftp_proxy),
+        ("NO_PROXY", &proxy.no_proxy),
+        ("ALL_PROXY", &proxy.all_proxy),
+    ];
+    for (name, value) in proxies.into_iter().filter(|(_, value)| !value.is_empty()) {
+        env.push(format!("{name}={value}"));
+        env.push(format!("{}={value}", name.to_ascii_lowercase()));
+    }
+    env
+}
+
+fn limits(resources: &pb::LinuxResources) -> Limits {
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Limits {
+        memory: u64::try_from(resources.memory).ok().filter(|memory| *memory > 0),
+        memory_swap: Some(resources.memory_swap).filter(|swap| *swap != 0),
+        cpu_shares: Some(resources.cpu_shares).filter(|shares| *shares > 0),
+        cpu_quota: Some(resources.cpu_quota).filter(|quota| *quota != 0),
+        cpu_period: Some(resources.cpu_period).filter(|period| *period > 0),
+        cpuset_cpus: text(&resources.cpuset_cpus),
+        cpuset_mems: text(&resources.cpuset_mems),
+        pids: Pids::Default,
+    }
+}

@@ -1,0 +1,71 @@
+//! From a loaded graph to the solver's: each vertex gets the operation that carries it out.
+
+use std::sync::Arc;
+
+use rbuild_graph::{Graph, Vertex, pb, source};
+use rbuild_solver::{Edge, Node, Operation};
+
+use crate::OpsError;
+use crate::exec::ExecOperation;
+use crate::file::FileOperation;
+use crate::layering::{DiffOperation, MergeOperation};
+use crate::source::{ImageSource, LocalSource};
+use crate::value::Ref;
+use crate::worker::Worker;
+
+/// Returns the solver's graph of `graph`.
+///
+/// # Errors
+/// If a vertex is of a kind that this version cannot carry out, or contradicts itself.
+pub fn resolve(graph: &Graph, worker: &Arc<Worker>) -> Result<rbuild_solver::Graph<Ref>, OpsError> {
+    let mut solver = rbuild_solver::Graph::new();
+    for vertex in graph.vertices() {
+        let inputs = vertex.inputs.iter().map(|edge| Edge { vertex: edge.vertex, output: edge.output });
+        solver.insert(Node {
+            digest: vertex.digest,
+            name: vertex.name.clone(),
+            inputs: inputs.collect(),
+            ignore_cache: vertex.metadata.ignore_cache,
+            scope: None,
+            operation: operation(vertex, worker)?,
+        });
+    }
+    Ok(solver)
+}
+
+fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
+    let inputs = vertex.inputs.len();
+    let worker = worker.clone();
+    Ok(match vertex.kind() {
+        pb::Kind::Source(op) => source_operation(op, vertex, worker)?,
+        pb::Kind::Exec(op) => Arc::new(ExecOperation {
+            worker,
+            op: Arc::new(op.clone()),
+            platform: vertex.platform(),
+            inputs,
+            resources: vertex.metadata.linux_resources.clone(),
+            ignore_cache: vertex.metadata.ignore_cache,
+        }),
+        pb::Kind::File(op) => Arc::new(FileOperation { worker, op: Arc::new(op.clone()), inputs }),
+        pb::Kind::Merge(op) => Arc::new(MergeOperation { op: Arc::new(op.clone()), inputs }),
+        pb::Kind::Diff(op) => Arc::new(DiffOperation { op: Arc::new(*op), inputs }),
+        pb::Kind::Build(_) => return Err(OpsError::Unsupported("a nested build (BuildOp)")),
+        pb::Kind::Passthrough(_) => return Err(OpsError::Unsupported("PassthroughOp")),
+    })
+}
+
+fn source_operation(op: &pb::SourceOp, vertex: &Vertex, worker: Arc<Worker>) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
+    let is = |scheme: &str| op.identifier.starts_with(scheme);
+    if is(source::DOCKER_IMAGE) {
+        return Ok(Arc::new(ImageSource::new(worker, op, vertex.platform())?));
+    }
+    if is(source::LOCAL) {
+        return Ok(Arc::new(LocalSource::new(worker, op)?));
+    }
+    Err(match () {
+        () if is(source::GIT) => OpsError::Unsupported("a git repository as a source"),
+        () if is(source::HTTP) || is(source::HTTPS) => OpsError::Unsupported("a file by http as a source"),
+        () if is(source::OCI_LAYOUT) => OpsError::Unsupported("an OCI layout as a source"),
+        () => OpsError::Source { identifier: op.identifier.clone(), reason: "unknown scheme".to_owned() },
+    })
+}

@@ -1,0 +1,64 @@
+//! What vertices give: lists of layers, or a directory of the client.
+
+use std::sync::{Arc, OnceLock};
+
+use rbuild_store::LayerId;
+use rbuild_tree::context::Listing;
+use rbuild_tree::pattern::Matcher;
+
+use crate::OpsError;
+use crate::session::LocalDirectory;
+
+/// A value of the build graph.
+#[derive(Clone)]
+pub enum Ref {
+    /// Layers, bottom first; none is an empty file system.
+    Layers(Vec<LayerId>),
+    /// A directory of the client, read in place.
+    Local(Arc<Local>),
+}
+
+/// A directory of the client and what of it belongs to the build.
+pub struct Local {
+    /// The directory.
+    pub(crate) directory: LocalDirectory,
+    /// What is left out.
+    pub(crate) ignore: Matcher,
+    /// What it holds; listed when somebody asks.
+    pub(crate) listing: OnceLock<Arc<Listing>>,
+    /// One listing at a time.
+    pub(crate) scanning: std::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Ref {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Layers(layers) => f.debug_tuple("Layers").field(layers).finish(),
+            Self::Local(local) => f.debug_tuple("Local").field(local).finish(),
+        }
+    }
+}
+
+impl Ref {
+    /// Returns the layers.
+    ///
+    /// # Errors
+    /// If this is a directory of the client, upon which nothing can be built.
+    pub fn layers(&self) -> Result<&[LayerId], OpsError> {
+        match self {
+            Self::Layers(layers) => Ok(layers),
+            Self::Local(_) => Err(OpsError::Unsupported("building upon a local directory as it is")),
+        }
+    }
+
+    /// Whether this is a directory of the client.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+}

@@ -1,0 +1,216 @@
+//! What all operations of a build share: store, images, sandbox, network, the client's side.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rbuild_events::Reporter;
+use rbuild_graph::pb;
+use rbuild_images::Images;
+use rbuild_network::Provider;
+use rbuild_oci::Digest;
+use rbuild_sandbox::Sandbox;
+use rbuild_snapshot::{Active, Roots, Strategy};
+use rbuild_solver::Context;
+use rbuild_store::{LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
+use rbuild_tree::context::{ContextIndex, scan};
+use rbuild_tree::{FileTree, Time};
+
+use crate::OpsError;
+use crate::file::{Draft, Empty, copy_all};
+use crate::session::Session;
+use crate::value::{Local, Ref};
+
+/// A tree that a step is about to write.
+pub(crate) type NewTree = TreeBuild;
+
+/// Threads that list a context.
+const SCAN_THREADS: usize = 2;
+
+/// What operations work with.
+pub struct Worker {
+    images: Images,
+    roots: Roots,
+    network: Arc<Provider>,
+    sandbox: OnceLock<Sandbox>,
+    session: Arc<dyn Session>,
+    reporter: Arc<dyn Reporter>,
+    warned: Mutex<HashSet<String>>,
+}
+
+impl Worker {
+    /// Joins the parts.
+    pub fn new(
+        images: Images,
+        roots: Roots,
+        network: Arc<Provider>,
+        session: Arc<dyn Session>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        let (sandbox, warned) = (OnceLock::new(), Mutex::default());
+        Self { images, roots, network, sandbox, session, reporter, warned }
+    }
+
+    /// Returns the images.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.images.store()
+    }
+
+    pub(crate) fn network(&self) -> &Provider {
+        &self.network
+    }
+
+    pub(crate) fn session(&self) -> &dyn Session {
+        &*self.session
+    }
+
+    /// Returns the sandbox, looking at the host at the first call.
+    pub(crate) fn sandbox(&self) -> Result<&Sandbox, OpsError> {
+        if let Some(sandbox) = self.sandbox.get() {
+            return Ok(sandbox);
+        }
+        let sandbox = Sandbox::detect()?;
+        Ok(self.sandbox.get_or_init(|| sandbox))
+    }
+
+    /// Returns a directory for temporary files.
+    pub(crate) fn scratch(&self) -> Result<PathBuf, OpsError> {
+        Ok(self.store().temp_dir()?.to_owned())
+    }
+
+    pub(crate) fn userxattr(&self) -> bool {
+        matches!(self.roots.strategy, Strategy::Overlay { userxattr: true })
+    }
+
+    /// Whether a writable root is a full copy.
+    pub(crate) fn copies(&self) -> bool {
+        matches!(self.roots.strategy, Strategy::Copy)
+    }
+
+    pub(crate) fn warn_once(&self, context: &Context, warning: &str) {
+        if self.warned.lock().expect("no holder of this lock panics").insert(warning.to_owned()) {
+            context.warn(warning);
+        }
+    }
+
+    /// Returns a value as a tree to look into.
+    pub(crate) fn tree(&self, value: &Ref) -> Result<Arc<dyn FileTree>, OpsError> {
+        Ok(match value {
+            Ref::Layers(layers) if layers.is_empty() => Arc::new(Empty),
+            Ref::Layers(layers) => Arc::new(self.images.view(layers, &self.reporter, nobody())?),
+            Ref::Local(local) => self.listing(local)?,
+        })
+    }
+
+    fn listing(&self, local: &Local) -> Result<Arc<rbuild_tree::context::Listing>, OpsError> {
+        if let Some(listing) = local.listing.get() {
+            return Ok(listing.clone());
+        }
+        let _one_at_a_time = local.scanning.lock().expect("no holder of this lock panics");
+        if let Some(listing) = local.listing.get() {
+            return Ok(listing.clone());
+        }
+        let index = ContextIndex::load(&self.index_path(&local.directory.path));
+        let listing = Arc::new(scan(&local.directory.path, &local.ignore, index, SCAN_THREADS)?);
+        Ok(local.listing.get_or_init(|| listing).clone())
+    }
+
+    fn index_path(&self, directory: &Path) -> PathBuf {
+        let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let name = Digest::of(whole.as_os_str().as_encoded_bytes()).hex();
+        self.store().contexts_dir().join(name)
+    }
+
+    /// Keeps what is known of the contents of a directory for the next build.
+    pub(crate) fn remember(&self, value: &Ref) -> Result<(), OpsError> {
+        let Ref::Local(local) = value else { return Ok(()) };
+        if let Some(listing) = local.listing.get() {
+            listing.save_index(&self.index_path(&local.directory.path))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the directories of layers, bottom first.
+    pub(crate) fn trees(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, OpsError> {
+        Ok(self.images.trees(layers, &self.reporter, nobody())?)
+    }
+
+    /// Writes a draft as a layer in blob form.
+    pub(crate) fn write_layer(&self, draft: Draft, description: &str) -> Result<LayerId, OpsError> {
+        let ingest = self.store().blobs().ingest(None)?;
+        let buffered = std::io::BufWriter::with_capacity(256 << 10, ingest);
+        let buffered = draft.write(buffered)?;
+        let ingest = buffered.into_inner().map_err(|error| OpsError::io("writing a layer", error.into_error()))?;
+        let size = ingest.written();
+        let digest = ingest.commit()?;
+        let diff_id = rbuild_oci::DiffId(digest);
+        let new = NewLayer { description: description.to_owned(), diff_id: Some(diff_id), ..NewLayer::default() };
+        let layer = self.store().layers().create(&new)?;
+        let descriptor = rbuild_oci::Descriptor::new(rbuild_oci::media_type::OCI_LAYER, digest, size);
+        self.store().layers().add_blob(layer, &LayerBlob { descriptor, variant: "uncompressed".to_owned() })?;
+        Ok(layer)
+    }
+
+    /// Returns layers that hold the part of a directory that a mount shows.
+    pub(crate) fn layers_of_context(&self, local: &Ref, selector: &str) -> Result<Vec<LayerId>, OpsError> {
+        let tree = self.tree(local)?;
+        let draft = copy_all(&tree, selector, &self.scratch()?)?;
+        Ok(vec![self.write_layer(draft, "part of a context for a mount")?])
+    }
+
+    /// Fills a new directory with what layers show.
+    pub(crate) fn populate(&self, directory: &Path, layers: &[LayerId]) -> Result<(), OpsError> {
+        let tree = self.tree(&Ref::Layers(layers.to_vec()))?;
+        let draft = copy_all(&tree, "", &self.scratch()?)?;
+        let file = tempfile::tempfile_in(self.scratch()?).map_err(|error| OpsError::io("making a file", error))?;
+        let mut file = draft.write(file)?;
+        std::io::Seek::rewind(&mut file).map_err(|error| OpsError::io("reading back a tar", error))?;
+        rbuild_snapshot::unpack(file, directory, self.images.unpack_options())?;
+        Ok(())
+    }
+
+    /// Makes a writable root upon layers' directories.
+    pub(crate) fn prepare(&self, lowers: &[PathBuf], description: &str) -> Result<(NewTree, Active), OpsError> {
+        let layer = self.store().layers().create(&NewLayer { description: description.to_owned(), ..NewLayer::default() })?;
+        let TreeState::Build(build) = self.store().layers().begin_tree(layer)? else {
+            return Err(OpsError::Graph("a new layer has a tree already"));
+        };
+        let active = self.roots.prepare(&build.fs(), &build.work(), lowers)?;
+        Ok((build, active))
+    }
+
+    /// Keeps what a step wrote.
+    pub(crate) fn commit(&self, build: NewTree, active: Active) -> Result<LayerId, OpsError> {
+        let layer = build.layer();
+        active.commit()?;
+        let size = rbuild_store::disk_usage(&build.fs())?;
+        build.finish(size, None)?;
+        Ok(layer)
+    }
+}
+
+/// The vertex of transfers that are shown with whatever asked for them.
+fn nobody() -> Digest {
+    Digest::of(b"")
+}
+
+/// The moment that trees made by the engine itself carry.
+pub(crate) const NO_TIME: Time = Time::EPOCH;
+
+/// A copy of everything below a path, to the same path.
+pub(crate) fn whole(selector: &str) -> pb::FileActionCopy {
+    pb::FileActionCopy {
+        src: format!("/{selector}"),
+        dest: format!("/{selector}"),
+        mode: -1,
+        timestamp: -1,
+        follow_symlink: true,
+        dir_copy_contents: true,
+        create_dest_path: true,
+        ..pb::FileActionCopy::default()
+    }
+}
