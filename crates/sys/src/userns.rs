@@ -83,7 +83,7 @@ pub enum UserNsError {
         source: io::Error,
     },
     /// One of the two maps was written and the other was not.
-    #[error("mapping group ids with `{program}`: {output}")]
+    #[error("mapping ids by `{program}`, when the other kind of ids was mapped already: {output}")]
     HalfMapped {
         /// The program that failed.
         program: PathBuf,
@@ -141,11 +141,15 @@ impl Plan {
     }
 
     /// Decides for the user that runs this process, from the files of this host.
-    pub fn of_process(tools: &Tools) -> Plan {
+    ///
+    /// `login` is a name to go by if `/etc/passwd` has none for us (the user may be known to a
+    /// directory service only). It need not be true: newuidmap asks for itself.
+    pub fn of_process(tools: &Tools, login: Option<&str>) -> Plan {
         // A file that cannot be read gives no range; the plan then says so.
         let read = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let text = |path| read(path).unwrap_or_default();
-        let caller = Caller::of_process(&text("/etc/passwd"));
+        let mut caller = Caller::of_process(&text("/etc/passwd"));
+        caller.name = caller.name.or_else(|| login.map(str::to_owned));
         Plan::new(&caller, &text("/etc/subuid"), &text("/etc/subgid"), tools)
     }
 }
@@ -350,5 +354,51 @@ fn fork_exec(arguments: &[CString], wait: &OwnedFd, go: i32, print: &OwnedFd) ->
     match Pid::from_raw(pid) {
         Some(pid) if pid.as_raw_nonzero().get() > 0 => Ok(pid),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(subuid: &str, subgid: &str, installed: bool, expect: Result<&str, &str>) {
+        let caller = Caller { uid: 1000, gid: 100, name: Some("ann".to_owned()) };
+        let program = || installed.then(|| PathBuf::from("/usr/bin/map"));
+        let tools = Tools { newuidmap: program(), newgidmap: program(), ..Tools::default() };
+        let result = match Plan::new(&caller, subuid, subgid, &tools) {
+            Plan::Ranges { mapping, .. } => {
+                assert_eq!(mapping.gids.to_outside(0), Some(100));
+                Ok(mapping.uids)
+            }
+            Plan::Single { why, .. } => Err(why),
+        };
+        assert_eq!(result, expect.map(IdMap::parse).map_err(str::to_owned));
+    }
+
+    #[test]
+    fn plans() {
+        let line = "ann:100000:65536\n";
+        check(line, line, true, Ok("0 1000 1\n1 100000 65536"));
+        check("1000:5:1", line, true, Ok("0 1000 1\n1 5 1"));
+        check("", "", true, Err("/etc/subuid and /etc/subgid have no range for ann"));
+        check("", line, true, Err("/etc/subuid has no range for ann"));
+        check(line, "bob:1:1", true, Err("/etc/subgid has no range for ann"));
+        check(line, line, false, Err("newuidmap and newgidmap are not installed (package uidmap)"));
+    }
+
+    #[test]
+    fn login_names() {
+        let passwd = "root:x:0:0::/:/bin/sh\nbroken\n:x:1000:1::/:\nann:x:1000:100::/:\n";
+        assert_eq!(login_name(passwd, 1000).as_deref(), Some("ann"));
+        assert_eq!(login_name(passwd, 100), None);
+    }
+
+    #[test]
+    fn mapper_arguments() {
+        let map = IdMap::with_ranges(1000, &[(100000, 65536)]);
+        let pid = Pid::from_raw(42).expect("not zero");
+        let arguments = arguments(Path::new("/usr/bin/newuidmap"), pid, &map);
+        let words: Vec<_> = arguments.iter().map(|word| word.to_str().expect("ASCII")).collect();
+        assert_eq!(words.join(" "), "/usr/bin/newuidmap 42 0 1000 1 1 100000 65536");
     }
 }

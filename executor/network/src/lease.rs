@@ -183,10 +183,25 @@ impl Shared {
     fn make(&self, network: Network) -> Result<Wired, NetworkError> {
         let settings = &self.settings;
         match network {
-            Network::Isolated if settings.root => Wired::bridged(&*self.bridge()?, settings),
+            Network::Isolated if settings.root => {
+                let bridge = self.bridge()?;
+                Wired::bridged(&bridge, settings).or_else(|error| match error {
+                    // Perhaps somebody has removed it, or its address, since we looked.
+                    NetworkError::Kernel { .. } => {
+                        self.forget(&bridge);
+                        Wired::bridged(&*self.bridge()?, settings)
+                    }
+                    other => Err(other),
+                })
+            }
             Network::Isolated => Wired::user_mode(settings),
             Network::None | Network::Host => Wired::alone(settings),
         }
+    }
+
+    fn forget(&self, bridge: &Arc<Bridge>) {
+        let mut known = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|known| Arc::ptr_eq(known, bridge));
     }
 
     fn bridge(&self) -> Result<Arc<Bridge>, NetworkError> {

@@ -277,6 +277,21 @@ fn root_chains_that_drop_let_us_pass() {
 }
 
 #[test]
+fn root_a_bridge_that_somebody_removed_is_made_again() {
+    let Some(world) = World::create() else { return };
+    let provider = world.provider();
+    let mut lease = world.on_host(|| provider.acquire(Network::Isolated)).unwrap();
+    lease.taint();
+    drop(lease);
+    let socket = world.on_host(Socket::route).unwrap();
+    let bridge = link::find(&socket, "rbuild0").unwrap().unwrap();
+    link::remove(&socket, &bridge).unwrap();
+    let lease = world.on_host(|| provider.acquire(Network::Isolated)).unwrap();
+    let beyond = greeter(&world.beyond, BEYOND);
+    assert_eq!(inside(&lease, || call(beyond)).unwrap(), HOST.to_string());
+}
+
+#[test]
 fn root_a_resolver_on_loopback_is_reached_by_our_forwarder() {
     let Some(world) = World::create() else { return };
     let server = world.on_host(|| UdpSocket::bind("127.0.0.1:53")).unwrap();

@@ -31,7 +31,7 @@ impl Wired {
     /// Makes one with nothing but loopback.
     pub(crate) fn alone(settings: &Settings) -> Result<Wired, NetworkError> {
         Ok(Wired {
-            namespace: NetNs::create()?,
+            namespace: NetNs::create_with(settle)?.0,
             address: None,
             host: None,
             resolv_conf: resolv_conf(&settings.resolv_conf, View::None),
@@ -43,7 +43,7 @@ impl Wired {
     /// Makes one that hangs on `bridge`.
     pub(crate) fn bridged(bridge: &Bridge, settings: &Settings) -> Result<Wired, NetworkError> {
         let (namespace, inside) = NetNs::create_with(|| {
-            without_ipv6();
+            settle();
             Socket::route()
         })?;
         let inside = inside.map_err(kernel("speaking to the kernel from a namespace"))?;
@@ -55,7 +55,7 @@ impl Wired {
     /// Makes one that a user-mode stack connects.
     pub(crate) fn user_mode(settings: &Settings) -> Result<Wired, NetworkError> {
         let (namespace, inside) = NetNs::create_with(|| {
-            without_ipv6();
+            settle();
             Socket::route_events()
         })?;
         let inside = inside.map_err(kernel("speaking to the kernel from a namespace"))?;
@@ -99,10 +99,18 @@ impl Wired {
     }
 }
 
-/// Keeps interfaces that are yet to come from taking IPv6 addresses; loopback keeps its own.
+/// Sets what a new namespace has otherwise than a host, from inside of it.
 ///
-/// Nothing routes them, and a link-local address would reach the host behind the packet filter's back.
-fn without_ipv6() {
-    // Fails where there is no IPv6, which is as well.
-    let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+/// Interfaces yet to come get no IPv6 addresses (loopback keeps its own): nothing routes them, and a
+/// link-local one would reach the host behind the packet filter's back. Any user may listen on any
+/// port and send echo requests, as images made for docker expect.
+fn settle() {
+    for (path, value) in [
+        ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
+        ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+        ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+    ] {
+        // Fails where the kernel has no such thing, or the group does not exist: as well.
+        let _ = fs::write(path, value);
+    }
 }

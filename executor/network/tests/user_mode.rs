@@ -4,6 +4,8 @@
 //! again in it as `nobody`, who enters a user namespace and leases a network from each user-mode
 //! stack that is installed.
 
+#![allow(clippy::print_stderr)] // a test harness speaks
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
 fn inside() {
     let tools = Tools::find();
     let before = std::process::id();
-    let entered = userns::enter(&Plan::of_process(&tools)).unwrap();
+    let entered = userns::enter(&Plan::of_process(&tools, None)).unwrap();
     assert!(entered.single.unwrap().contains("no range for nobody"));
     assert_eq!(std::process::id(), before);
     let host = Host::detect().unwrap();
