@@ -9,6 +9,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use url::Url;
 
+use crate::Error;
 use crate::challenge::{self, Challenge};
 use crate::client::Client;
 use crate::error::ErrorCode;
@@ -17,7 +18,6 @@ use crate::origin::{self, host_port, same_origin};
 use crate::retry;
 use crate::scope::Scopes;
 use crate::transport::{Answer, Failure, Payload, Request};
-use crate::Error;
 
 /// Largest error answer that is read.
 const MOST_ERROR_BYTES: u64 = 64 << 10;
@@ -126,9 +126,7 @@ impl Trouble {
                 Self::passing(Error::Stalled { action, host, seconds: after.as_secs() })
             }
             Failure::Certificate { host, reason } => Self::fatal(Error::Certificate { action, host, reason }),
-            Failure::Unsafe { host, target, reason } => {
-                Self::fatal(Error::Unsafe { action, host, target, reason })
-            }
+            Failure::Unsafe { host, target, reason } => Self::fatal(Error::Unsafe { action, host, target, reason }),
             Failure::Local(source) => Self::fatal(Error::Local { action, source }),
             Failure::Setting(error) => Self::fatal(error),
         }
@@ -262,9 +260,7 @@ impl Client {
 
 /// Whether the server says that the token it got was good once.
 fn calls_invalid(challenges: &[Challenge]) -> bool {
-    let invalid = |challenge: &Challenge| {
-        matches!(challenge, Challenge::Bearer(bearer) if bearer.error.as_deref() == Some("invalid_token"))
-    };
+    let invalid = |challenge: &Challenge| matches!(challenge, Challenge::Bearer(bearer) if bearer.error.as_deref() == Some("invalid_token"));
     challenges.iter().any(invalid)
 }
 
@@ -323,10 +319,7 @@ fn read_codes(body: &[u8]) -> Vec<ErrorCode> {
     if let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(body) {
         let entries = answer.errors.into_iter().take(5);
         return entries
-            .map(|entry| ErrorCode {
-                code: shown(&entry.code),
-                message: shown(&entry.message.unwrap_or_default()),
-            })
+            .map(|entry| ErrorCode { code: shown(&entry.code), message: shown(&entry.message.unwrap_or_default()) })
             .collect();
     }
     let Ok(text) = std::str::from_utf8(body) else { return Vec::new() };

@@ -142,11 +142,10 @@ mod tests {
         );
         check("Bearer realm = \"r\" , service=plain", &[bearer("r", Some("plain"), None)]);
         check("Bearer realm=\"a\\\"b\"", &[bearer("a\"b", None, None)]);
-        check("Negotiate, Basic realm=\"x, y=z\", Bearer realm=\"r\"", &[
-            Challenge::Other("Negotiate".into()),
-            Challenge::Basic,
-            bearer("r", None, None),
-        ]);
+        check(
+            "Negotiate, Basic realm=\"x, y=z\", Bearer realm=\"r\"",
+            &[Challenge::Other("Negotiate".into()), Challenge::Basic, bearer("r", None, None)],
+        );
         check("Bearer realm=\"never closed", &[bearer("", None, None)]);
         check("\u{1b}[31m", &[]);
     }

@@ -179,7 +179,9 @@ impl Client {
             Ok(Err(failure @ (Failure::Certificate { .. } | Failure::Setting(_)))) => {
                 Err(Trouble::of(failure, &format!("greeting {host}")).error)
             }
-            Err(_) | Ok(Err(Failure::Connect { .. } | Failure::Broken { .. } | Failure::Stalled { .. })) => root("http"),
+            Err(_) | Ok(Err(Failure::Connect { .. } | Failure::Broken { .. } | Failure::Stalled { .. })) => {
+                root("http")
+            }
             // Any answer came through TLS.
             Ok(_) => Ok(secure),
         }

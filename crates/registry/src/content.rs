@@ -37,8 +37,7 @@ pub fn manifest_type(body: &[u8], content_type: Option<&str>, expected: Option<&
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err("the manifest is not a JSON object".to_owned());
     }
-    let shape: Shape =
-        serde_json::from_slice(body).map_err(|error| format!("the manifest is not valid: {error}"))?;
+    let shape: Shape = serde_json::from_slice(body).map_err(|error| format!("the manifest is not valid: {error}"))?;
     if shape.schema_version != Some(2) || shape.fs_layers.is_some() {
         return Err("only manifests of schema version 2 are supported".to_owned());
     }
@@ -48,7 +47,11 @@ pub fn manifest_type(body: &[u8], content_type: Option<&str>, expected: Option<&
         (is_index, _) => is_index,
     };
     let served = content_type.map(essence).filter(|served| is_known(served));
-    let claims = [("its own text", shape.media_type.as_deref()), ("the server", served.as_deref()), ("its descriptor", expected)];
+    let claims = [
+        ("its own text", shape.media_type.as_deref()),
+        ("the server", served.as_deref()),
+        ("its descriptor", expected),
+    ];
     let mut found: Option<(&str, &str)> = None;
     for (who, claim) in claims {
         let Some(claim) = claim else { continue };
@@ -110,7 +113,12 @@ mod tests {
         check(r#"{"schemaVersion":2,"layers":[],"layers":[]}"#, None, None, Err("twice"));
         check(r#"{"schemaVersion":2,"layers":[],"Layers":[]}"#, None, None, Err("twice"));
         check(r#"{"schemaVersion":2,"config":{"digest":"a","Digest":"b"},"layers":[]}"#, None, None, Err("twice"));
-        check(r#"{"schemaVersion":2,"config":{},"layers":[],"annotations":{"a":"1","A":"2"}}"#, None, None, Ok(OCI_MANIFEST));
+        check(
+            r#"{"schemaVersion":2,"config":{},"layers":[],"annotations":{"a":"1","A":"2"}}"#,
+            None,
+            None,
+            Ok(OCI_MANIFEST),
+        );
         check("[2]", None, None, Err("not a JSON object"));
         check("", None, None, Err("not valid"));
         check(&"[".repeat(100_000), None, None, Err("not valid"));

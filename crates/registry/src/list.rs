@@ -57,7 +57,8 @@ impl Client {
             url.query_pairs_mut().append_pair("artifactType", wanted);
         }
         let mut pages = Pages::new(&endpoint, &action, url);
-        let mut found = Index { schema_version: 2, media_type: None, manifests: Vec::new(), annotations: Default::default() };
+        let mut found =
+            Index { schema_version: 2, media_type: None, manifests: Vec::new(), annotations: Default::default() };
         while let Some(body) = pages.next(self, &[200, 404]).await? {
             let body = if pages.missing { self.fallback(&endpoint, &action, digest).await? } else { Some(body) };
             let Some(body) = body else { break };
@@ -67,7 +68,9 @@ impl Client {
             pages.check_count(found.manifests.len())?;
         }
         // A registry may leave the filtering to us.
-        found.manifests.retain(|entry| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted)));
+        found
+            .manifests
+            .retain(|entry| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted)));
         Ok(found)
     }
 
@@ -146,7 +149,8 @@ impl<'a> Pages<'a> {
 }
 
 async fn read_page(answer: &mut Answer, action: &str) -> Result<Bytes, Error> {
-    let body = answer.body(MOST_MANIFEST_BYTES).await.map_err(|failure| crate::call::Trouble::of(failure, action).error)?;
+    let body =
+        answer.body(MOST_MANIFEST_BYTES).await.map_err(|failure| crate::call::Trouble::of(failure, action).error)?;
     if body.len() as u64 > MOST_MANIFEST_BYTES {
         return Err(answer.protocol(action, "the list is larger than 8 MiB"));
     }

@@ -82,9 +82,7 @@ async fn stored<T: Send + 'static>(
     let store = Arc::clone(&client.options().credentials);
     let host = registry.to_owned();
     let done = tokio::task::spawn_blocking(move || change(&*store, &host)).await;
-    let done = done.map_err(|error| Error::Setting {
-        what: format!("credentials for {registry}"),
-        reason: error.to_string(),
-    })?;
+    let done = done
+        .map_err(|error| Error::Setting { what: format!("credentials for {registry}"), reason: error.to_string() })?;
     done.map_err(|source| Error::Credentials { host: registry.to_owned(), source })
 }

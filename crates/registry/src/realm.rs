@@ -27,14 +27,30 @@ const KNOWN: [(&str, &str); 3] = [
 
 /// Domains below which strangers live side by side: their children are different sites.
 const SHARED: [&str; 20] = [
-    "amazonaws.com", "amazonaws.com.cn", "appspot.com", "azurecr.io", "azurewebsites.net", "cloudfront.net", "fly.dev", "github.io",
-    "gitlab.io", "herokuapp.com", "jfrog.io", "netlify.app", "ngrok.app", "ngrok.io", "ngrok-free.app", "on.aws",
-    "onrender.com", "pages.dev", "run.app", "vercel.app",
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "appspot.com",
+    "azurecr.io",
+    "azurewebsites.net",
+    "cloudfront.net",
+    "fly.dev",
+    "github.io",
+    "gitlab.io",
+    "herokuapp.com",
+    "jfrog.io",
+    "netlify.app",
+    "ngrok.app",
+    "ngrok.io",
+    "ngrok-free.app",
+    "on.aws",
+    "onrender.com",
+    "pages.dev",
+    "run.app",
+    "vercel.app",
 ];
 
 /// Second-level labels below which a country's registry sells names.
-const SECOND_LEVEL: [&str; 12] =
-    ["ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ne", "net", "or", "org"];
+const SECOND_LEVEL: [&str; 12] = ["ac", "co", "com", "edu", "go", "gob", "gov", "gv", "ne", "net", "or", "org"];
 
 /// Decides on the token server `realm` that `registry` named; an error is the rule it breaks.
 pub fn judge(registry: &Url, realm: &str, trusted: &[TrustedRealm]) -> Result<Realm, (String, &'static str)> {

@@ -32,9 +32,8 @@ pub fn retry_after(header: &str, date: Option<&str>, now: SystemTime) -> Option<
 }
 
 fn http_date(text: &str) -> Option<OffsetDateTime> {
-    let form = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
+    let form =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     PrimitiveDateTime::parse(text.trim(), form).ok().map(PrimitiveDateTime::assume_utc)
 }
 

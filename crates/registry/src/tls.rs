@@ -31,7 +31,9 @@ impl HostFiles {
             let folder = directory.join(host);
             let mut names = match list(&folder) {
                 Ok(names) => names,
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    continue;
+                }
                 Err(error) => return Err(unusable(&folder, error)),
             };
             names.sort();

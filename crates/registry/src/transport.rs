@@ -59,12 +59,28 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// No connection: name, network or handshake.
-    Connect { host: String, reason: String },
+    Connect {
+        host: String,
+        reason: String,
+    },
     /// The connection broke, or what came is not HTTP.
-    Broken { host: String, reason: String },
-    Certificate { host: String, reason: String },
-    Stalled { host: String, after: Duration },
-    Unsafe { host: String, target: String, reason: String },
+    Broken {
+        host: String,
+        reason: String,
+    },
+    Certificate {
+        host: String,
+        reason: String,
+    },
+    Stalled {
+        host: String,
+        after: Duration,
+    },
+    Unsafe {
+        host: String,
+        target: String,
+        reason: String,
+    },
     Local(io::Error),
     Setting(Error),
 }
@@ -166,8 +182,7 @@ fn make(
     let host = host_port(url);
     let secure = url.scheme() == "https";
     let insecure = options.hosts.insecure.contains(&host);
-    let files =
-        if secure { HostFiles::find(&options.certificate_directories, &host)? } else { HostFiles::default() };
+    let files = if secure { HostFiles::find(&options.certificate_directories, &host)? } else { HostFiles::default() };
     let bundles = if secure { options.ca_bundles.as_slice() } else { &[] };
     let local = is_loopback(url);
     if insecure || local || !files.is_empty() {
@@ -267,9 +282,7 @@ fn explain(host: String, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = cause.downcast_ref::<rustls::Error>().or_else(|| inner?.downcast_ref::<rustls::Error>());
-        match tls {
+        match tls_error(cause) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 return Failure::Certificate { host, reason: reason.to_string() };
             }
@@ -281,6 +294,14 @@ fn explain(host: String, error: reqwest::Error) -> Failure {
     }
     let reason = chain(&error);
     if error.is_connect() { Failure::Connect { host, reason } } else { Failure::Broken { host, reason } }
+}
+
+/// Looks into IO errors, which hide what they wrap from `source`.
+fn tls_error<'a>(mut cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    while let Some(wrapped) = cause.downcast_ref::<io::Error>() {
+        cause = wrapped.get_ref()?;
+    }
+    cause.downcast_ref::<rustls::Error>()
 }
 
 fn is_certificate_alert(alert: rustls::AlertDescription) -> bool {

@@ -124,11 +124,7 @@ impl DockerConfig {
         Ok(None)
     }
 
-    fn credential(
-        &self,
-        entry: &Map<String, Value>,
-        registry: &str,
-    ) -> Result<Option<Credential>, CredentialError> {
+    fn credential(&self, entry: &Map<String, Value>, registry: &str) -> Result<Option<Credential>, CredentialError> {
         if let Some(token) = self.text(entry, "identitytoken")? {
             return Ok(Some(Credential::Identity(token.to_owned())));
         }
@@ -150,10 +146,10 @@ impl DockerConfig {
 impl CredentialStore for DockerConfig {
     fn get(&self, registry: &str) -> Result<Option<Credential>, CredentialError> {
         let config = self.read()?;
-        if let Some(helper) = self.helper(&config, registry)? {
-            if let Some(found) = helper.get(key(registry))? {
-                return Ok(Some(found));
-            }
+        if let Some(helper) = self.helper(&config, registry)?
+            && let Some(found) = helper.get(key(registry))?
+        {
+            return Ok(Some(found));
         }
         self.entry(&config, registry)
     }
@@ -182,11 +178,11 @@ impl CredentialStore for DockerConfig {
     fn erase(&self, registry: &str) -> Result<bool, CredentialError> {
         let mut config = self.read()?;
         let mut erased = false;
-        if let Some(helper) = self.helper(&config, registry)? {
-            if helper.get(key(registry))?.is_some() {
-                helper.erase(key(registry))?;
-                erased = true;
-            }
+        if let Some(helper) = self.helper(&config, registry)?
+            && helper.get(key(registry))?.is_some()
+        {
+            helper.erase(key(registry))?;
+            erased = true;
         }
         if let Some(Value::Object(auths)) = config.get_mut("auths") {
             let before = auths.len();
@@ -304,7 +300,9 @@ mod tests {
         check(text, "old.example", Some(&user));
         check(text, "docker.io", Some(&user));
         check(text, "id.example", Some(&Credential::Identity("t".into())));
-        for other in ["reg.example", "reg.example:500", "evilreg.example:5000", "podman.example", "index.docker.io.evil"] {
+        for other in
+            ["reg.example", "reg.example:500", "evilreg.example:5000", "podman.example", "index.docker.io.evil"]
+        {
             check(text, other, None);
         }
         check("", "docker.io", None);
@@ -313,8 +311,14 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_an_error_without_its_content() {
-        for text in ["{\"auths\": secret", "[]", r#"{"auths":["secret"]}"#, r#"{"auths":{"r":"secret"}}"#,
-            r#"{"auths":{"r":{"auth":"secret!"}}}"#, r#"{"credsStore":7}"#] {
+        for text in [
+            "{\"auths\": secret",
+            "[]",
+            r#"{"auths":["secret"]}"#,
+            r#"{"auths":{"r":"secret"}}"#,
+            r#"{"auths":{"r":{"auth":"secret!"}}}"#,
+            r#"{"credsStore":7}"#,
+        ] {
             let (_dir, config) = config(text);
             let error = config.get("r").expect_err(text).to_string();
             assert!(!error.contains("secret"), "{error}");
@@ -341,7 +345,11 @@ mod tests {
     fn asks_helpers() {
         let _scripts = SCRIPTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (dir, config) = config(r#"{"credHelpers":{"a.example":"fake"},"credsStore":"all"}"#);
-        helper(&dir, "docker-credential-fake", r#"read host; [ "$1" = get ] && printf '{"Username":"%s","Secret":"s"}' "$host""#);
+        helper(
+            &dir,
+            "docker-credential-fake",
+            r#"read host; [ "$1" = get ] && printf '{"Username":"%s","Secret":"s"}' "$host""#,
+        );
         helper(&dir, "docker-credential-all", r#"echo "credentials not found in native keychain"; exit 1"#);
         assert_eq!(config.get("a.example").unwrap(), Some(Credential::basic("a.example", "s")));
         assert_eq!(config.get("b.example").unwrap(), None);
@@ -362,7 +370,8 @@ mod tests {
     #[test]
     fn bad_helpers_are_errors() {
         let _scripts = SCRIPTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (name, part) in [("../../bin/evil", "name"), ("missing", "not found"), ("broken", "boom"), ("text", "JSON")] {
+        for (name, part) in [("../../bin/evil", "name"), ("missing", "not found"), ("broken", "boom"), ("text", "JSON")]
+        {
             let (dir, config) = config(&format!(r#"{{"credsStore":"{name}"}}"#));
             helper(&dir, "docker-credential-broken", "echo boom >&2; exit 3");
             helper(&dir, "docker-credential-text", "echo hello");

@@ -140,6 +140,8 @@ impl Intake<'_> {
             let chunk = match answer.chunk().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => return Ok(self.end()),
+                // A whole blob is good, however the connection ended.
+                Err(_) if self.received == self.want.size => return Ok(self.end()),
                 Err(failure) => return Ok(End::Early(Trouble::of(failure, &self.action))),
             };
             let left = self.want.size - self.received;

@@ -108,10 +108,8 @@ impl Client {
             Some(_) => name_of(&Reference { digest: None, ..reference.clone() })?,
             None => digest.to_string(),
         };
-        let kind = HeaderValue::from_str(media_type).map_err(|_| Error::Setting {
-            what: "media type".to_owned(),
-            reason: "not plain text".to_owned(),
-        })?;
+        let kind = HeaderValue::from_str(media_type)
+            .map_err(|_| Error::Setting { what: "media type".to_owned(), reason: "not plain text".to_owned() })?;
         let url = endpoint.url(&format!("manifests/{name}"))?;
         let mut ask = Ask::new(&action, Method::PUT, url, Scopes::push(&endpoint.repository))
             .expect(&[200, 201, 202])
