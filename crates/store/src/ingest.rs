@@ -31,6 +31,7 @@ pub struct Ingest {
 
 /// What [`Blobs::ingest_resumable`](crate::Blobs::ingest_resumable) found.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few at a time, and most are the large one")]
 pub enum Resumable {
     /// The blob is in the store already.
     Have,

@@ -115,9 +115,7 @@ impl Drop for Lease {
             let _ = self.shared.database.write("ending a lease", |tx| delete_row(tx, &self.id));
         }
         if let Some(path) = self.temp.get() {
-            if fs::remove_dir(path).is_err() && matches!(trash::discard(&self.shared.layout, path), Ok(true)) {
-                let _ = trash::empty(&self.shared.layout);
-            }
+            let _ = fs::remove_dir(path).or_else(|_| trash::remove_now(&self.shared.layout, path));
         }
         if guard(&self.file).is_some() {
             let _ = fs::remove_file(self.path());
@@ -164,10 +162,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).on("opening", &path),
         };
-        if let Some(file) = &lock {
-            if !lock::try_lock(file, LockMode::Exclusive).on("locking", &path)? {
-                return Ok(false);
-            }
+        let alive = |file| lock::try_lock(file, LockMode::Exclusive).on("locking", &path).map(|free| !free);
+        if lock.as_ref().map(alive).transpose()?.unwrap_or(false) {
+            return Ok(false);
         }
         self.database().write("ending a lease", |tx| delete_row(tx, id))?;
         trash::discard(layout, &layout.tmp().join(id))?;

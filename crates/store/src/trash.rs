@@ -43,6 +43,15 @@ pub(crate) fn discard(layout: &Layout, path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes `path` at once, without waiting for the rest of the trash.
+pub(crate) fn remove_now(layout: &Layout, path: &Path) -> io::Result<()> {
+    let name = random_name();
+    fs::rename(path, layout.trash().join(&name))?;
+    let trash = open_dir(rustix::fs::CWD, &layout.trash())?;
+    let name = CString::new(name).expect("hexadecimal digits hold no NUL");
+    Ok(remove(trash.as_fd(), &name)?)
+}
+
 /// Removes what lies in the trash; goes on after a failure and returns the first.
 pub(crate) fn empty(layout: &Layout) -> Result<()> {
     let path = layout.trash();

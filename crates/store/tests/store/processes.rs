@@ -1,0 +1,172 @@
+//! Processes that die and processes that compete. A child is this test binary, running one ignored test
+//! that reads the store's path from standard input.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::*;
+use rbuild_store::{CacheMountRequest, ImagePrune, PruneOptions, Resumable, Sharing};
+
+const EVERYTHING: PruneOptions =
+    PruneOptions { all: true, images: ImagePrune::Unused, until: None, keep_storage: None, filters: Vec::new() };
+
+fn spawn(test: &str, root: &Path) -> Result<Child> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    stdin.write_all(root.to_str().expect("temporary paths are text").as_bytes())?;
+    Ok(child)
+}
+
+fn root_from_stdin() -> Result<std::path::PathBuf> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text.into())
+}
+
+/// Makes and uses everything, over and over, until it is killed.
+#[test]
+#[ignore = "the body of a child process"]
+fn child_working() -> Result<()> {
+    let root = root_from_stdin()?;
+    for round in 0.. {
+        let store = Store::open(&root)?;
+        let text = format!("{}-{round}", std::process::id());
+        let id = layer(&store, &text)?;
+        result(&store, &text, &[id])?;
+        image(&store, &text, &[id], &["app"])?;
+        let bytes = text.repeat(5000).into_bytes();
+        if let Resumable::Resume(mut ingest) = store.blobs().ingest_resumable(&descriptor(&bytes))? {
+            ingest.write_all(&bytes)?;
+            ingest.commit()?;
+        }
+        let request = CacheMountRequest { id: "m".to_owned(), sharing: Sharing::Locked, reset: round % 5 == 0 };
+        let mounts = store.cache_mounts().acquire(&[request], |_, path| Ok::<_, anyhow::Error>(std::fs::write(path.join("x"), "x")?))?;
+        drop(mounts);
+        if round % 4 == 0 {
+            store.prune(&EVERYTHING)?;
+        }
+    }
+    Ok(())
+}
+
+/// Holds a lease, a lock, a half-written blob and a half-made tree, says so, and waits for its end.
+#[test]
+#[ignore = "the body of a child process"]
+fn child_holding() -> Result<()> {
+    let store = Store::open(&root_from_stdin()?)?;
+    let id = layer(&store, "of the child")?;
+    let unfinished = store.layers().create(&NewLayer::default())?;
+    let _build = store.layers().begin_tree(unfinished)?;
+    let mut ingest = store.blobs().ingest(None)?;
+    ingest.write_all(&vec![1; 1 << 20])?;
+    let _lock = store.lock("held", rbuild_store::LockMode::Exclusive)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "\nholding {id}")?;
+    stdout.flush()?;
+    std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+#[test]
+fn a_dead_process_holds_nothing() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let mut child = spawn("processes::child_holding", fixture.root())?;
+    let mut output = child.stdout.take().expect("it was asked for");
+    let mut said = String::new();
+    let mut byte = [0];
+    while !said.contains("holding ") || !said.ends_with('\n') {
+        anyhow::ensure!(output.read(&mut byte)? == 1, "the child ended: {said}");
+        said.push(char::from(byte[0]));
+    }
+    let freed = fixture.store.prune(&EVERYTHING)?;
+    assert!(freed.records.is_empty(), "a living process keeps what it made: {freed:?}");
+    assert!(fixture.store.try_lock("held", rbuild_store::LockMode::Exclusive)?.is_none());
+    child.kill()?;
+    child.wait()?;
+    let began = Instant::now();
+    drop(fixture.store.lock("held", rbuild_store::LockMode::Exclusive)?);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    fixture.store.prune(&EVERYTHING)?;
+    assert_eq!(left(&fixture.store)?, (0, 0, 0));
+    assert_eq!(std::fs::read_dir(fixture.root().join("leases"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn killed_at_any_moment_the_store_is_whole() -> Result<()> {
+    let fixture = Fixture::new()?;
+    for round in 0..30_u64 {
+        let mut children = [spawn("processes::child_working", fixture.root())?, spawn("processes::child_working", fixture.root())?];
+        std::thread::sleep(Duration::from_millis(15 + round * 7 % 60));
+        for child in &mut children {
+            assert!(child.try_wait()?.is_none(), "a child failed by itself");
+            child.kill()?;
+            child.wait()?;
+        }
+        let store = Store::open(fixture.root())?;
+        for blob in store.blobs().list()? {
+            store.blobs().verify(&blob.digest)?;
+        }
+        for image in store.images().list()? {
+            for layer in image.layers {
+                assert!(store.layers().get(layer)?.tree.is_some(), "an image has its layers");
+            }
+        }
+        let check: String = store.database().read("testing", |c| c.query_row("PRAGMA integrity_check", [], |r| r.get(0)))?;
+        assert_eq!(check, "ok");
+    }
+    fixture.store.prune(&EVERYTHING)?;
+    assert_eq!(left(&fixture.store)?, (0, 0, 0));
+    Ok(())
+}
+
+#[test]
+fn builds_and_pruning_at_once_lose_nothing() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let done = AtomicBool::new(false);
+    let build = |n: usize| -> Result<()> {
+        for round in 0..25 {
+            let store = Store::open(fixture.root())?;
+            // Half of the content is common to all builders.
+            let base = match store.results().load("base")? {
+                Some(found) => found.layers[0],
+                None => layer(&store, "base")?,
+            };
+            result(&store, "base", &[base])?;
+            let text = format!("{n}-{round}");
+            let top = layer(&store, &text)?;
+            std::thread::sleep(Duration::from_millis(1));
+            image(&store, &text, &[base, top], &[&format!("app:{n}")])?;
+            for id in [base, top] {
+                let found = store.layers().get(id)?;
+                let tree = found.tree.ok_or_else(|| anyhow::anyhow!("layer {id} lost its tree"))?;
+                anyhow::ensure!(tree.path.join("file").exists());
+                anyhow::ensure!(found.blobs.len() == 1, "layer {id} lost its blob");
+                store.blobs().verify(&found.blobs[0].descriptor.digest)?;
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let pruner = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                Store::open(fixture.root())?.prune(&EVERYTHING)?;
+            }
+            Ok(())
+        });
+        let builders: Vec<_> = (0..4).map(|n| scope.spawn(move || build(n))).collect();
+        let built = builders.into_iter().try_for_each(|builder| builder.join().expect("no panic"));
+        done.store(true, Ordering::Relaxed);
+        built.and(pruner.join().expect("no panic"))
+    })?;
+    fixture.store.prune(&EVERYTHING)?;
+    assert_eq!(left(&fixture.store)?, (0, 0, 0));
+    Ok(())
+}
