@@ -32,6 +32,9 @@ pub trait Bridge: Send + Sync {
     /// no such file.
     async fn ignore_patterns(&self, context: &str) -> Result<Vec<String>, BridgeError>;
 
+    /// Returns whether the ignore file of the build context leaves `path` out.
+    fn is_ignored(&self, path: &str) -> bool;
+
     /// Returns the time that a source carries, in seconds since 1970: of a git commit, of the last
     /// modification of an http file, of the newest file in an archive; none if it has none.
     async fn source_time(&self, source: &pb::SourceOp, shown: &str) -> Result<Option<i64>, BridgeError>;

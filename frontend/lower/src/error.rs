@@ -1,6 +1,6 @@
 //! Why a Dockerfile could not be lowered.
 
-use rbuild_dockerfile::diagnostic::Diagnostic;
+use rbuild_dockerfile::{Diagnostic, ExpandError, Phase, Place};
 
 /// Why a Dockerfile could not be lowered: at least one error, and the warnings found before.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -16,4 +16,17 @@ impl LowerError {
         let error = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
         error.map(Diagnostic::text).unwrap_or_default()
     }
+}
+
+/// What a pass returns.
+pub(crate) type Fallible<T> = Result<T, Box<Diagnostic>>;
+
+/// Returns an error at `place`.
+pub(crate) fn fail(place: Place, message: impl Into<String>) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(Phase::Build, place, message))
+}
+
+/// Returns the error of a word that could not be expanded.
+pub(crate) fn unexpanded(place: Place, error: &ExpandError) -> Box<Diagnostic> {
+    fail(place, error.to_string())
 }

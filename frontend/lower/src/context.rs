@@ -1,0 +1,95 @@
+//! The build context as ops.
+
+use rbuild_graph::{Builder, Node, Output, pb};
+
+use crate::globals::{EPOCH, Globals};
+use crate::names::{internal, named};
+use crate::request::{MainContext, Request};
+use crate::{git, source_op};
+
+/// The build context while paths in use are being gathered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Context {
+    /// A directory of the client, of which only what is used is asked for.
+    Local(Node),
+    /// Something else; none if there is nothing.
+    Fixed(Option<Output>),
+}
+
+impl Context {
+    /// Returns the op that stands for the context.
+    pub(crate) fn output(self) -> Option<Output> {
+        match self {
+            Self::Local(node) => Some(node.output(0)),
+            Self::Fixed(output) => output,
+        }
+    }
+}
+
+/// Returns the source op of a context that is not a directory of the client.
+pub(crate) fn source(request: &Request, globals: &Globals) -> Result<Option<pb::SourceOp>, String> {
+    match &request.context {
+        MainContext::Local { .. } | MainContext::Empty => Ok(None),
+        MainContext::Archive { address, .. } | MainContext::File(address) => Ok(Some(source_op::http(address, "context", None))),
+        MainContext::Git(address) => {
+            let mut git = git::parse(address)?.ok_or_else(|| format!("invalid git context {address}"))?;
+            let keep = globals.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+            if keep.and_then(rbuild_dockerfile::literal::boolean) == Some(true) {
+                git.keep_git_dir = Some(true);
+            }
+            // X007: with a fixed time, files get the time of their commit.
+            if git.mtime.is_none() && globals.build_args.get(EPOCH).is_some_and(|epoch| !epoch.is_empty()) {
+                git.mtime = Some("commit".to_owned());
+            }
+            if git.like_a_path {
+                git.remote = format!("https://{}", git.remote.trim_start_matches("https://"));
+            }
+            Ok(Some(source_op::git(&git)))
+        }
+    }
+}
+
+/// Makes the ops of the context; a directory of the client is only reserved.
+pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) -> Result<Context, String> {
+    let Some(source) = source(request, globals)? else {
+        return Ok(match request.context {
+            MainContext::Local { .. } => Context::Local(builder.reserve()),
+            _ => Context::Fixed(None),
+        });
+    };
+    let name = match &request.context {
+        MainContext::Git(address) => internal(&format!("load git source {address}")),
+        _ => internal("load remote build context"),
+    };
+    let output = source_op::add_source(builder, source, None, &name, &[]);
+    let MainContext::Archive { directory, .. } = &request.context else {
+        return Ok(Context::Fixed(Some(output)));
+    };
+    let unpack = pb::FileActionCopy {
+        src: "/context".to_owned(),
+        dest: "/".to_owned(),
+        mode: -1,
+        timestamp: -1,
+        attempt_unpack_docker_compatibility: true,
+        ..pb::FileActionCopy::default()
+    };
+    let unpacked = copy_into_scratch(builder, output, unpack, "[internal] unpack build context");
+    if directory.is_empty() {
+        return Ok(Context::Fixed(Some(unpacked)));
+    }
+    let part = pb::FileActionCopy {
+        src: crate::path::join("/", directory),
+        dest: "/".to_owned(),
+        mode: -1,
+        timestamp: -1,
+        dir_copy_contents: true,
+        ..pb::FileActionCopy::default()
+    };
+    Ok(Context::Fixed(Some(copy_into_scratch(builder, unpacked, part, "[internal] select build context"))))
+}
+
+fn copy_into_scratch(builder: &mut Builder, from: Output, copy: pb::FileActionCopy, name: &str) -> Output {
+    let action = pb::FileAction { input: pb::EMPTY, secondary_input: 0, output: 0, action: Some(pb::Action::Copy(copy)) };
+    let kind = pb::Kind::File(pb::FileOp { actions: vec![action] });
+    source_op::add(builder, kind, None, vec![from], &named(name), &[])
+}

@@ -1,0 +1,188 @@
+//! The last pass: contexts get their paths, the target becomes the result.
+
+use std::collections::BTreeSet;
+
+use rbuild_dockerfile::{Diagnostic, Stage};
+use rbuild_graph::{Definition, Output, pb};
+use rbuild_oci::{ImageConfig, Platform};
+
+use crate::context::Context;
+use crate::frontend::Frontend;
+use crate::globals::ArgInfo;
+use crate::lowered::{Lowered, Outline, OutlineArg, OutlineMount, Scan};
+use crate::names::{internal, named};
+use crate::request::MainContext;
+use crate::source_op;
+use crate::state::State;
+
+impl Frontend<'_> {
+    /// Makes the result. All stages that the target needs have been walked.
+    pub(crate) fn finish(mut self, source: &str) -> Lowered {
+        let target = self.plan.target;
+        let first = self.target_state().paths;
+        self.paths[first].insert("/".to_owned());
+        self.fill_contexts();
+        let platform = self.result_platform();
+        let info = pb::SourceInfo {
+            filename: self.request.filename.clone(),
+            data: source.as_bytes().to_vec().into(),
+            definition: None,
+            language: "Dockerfile".to_owned(),
+        };
+        let define = |output: Option<Output>| self.builder.finish(output, vec![info.clone()]);
+        let scan = self.scan(&define);
+        let definition = define(self.target_state().output);
+        let outline = self.outline(target);
+        let state = self.states[target].take().expect("the target has been walked");
+        Lowered {
+            definition,
+            config: self.config(state.image),
+            base: state.base,
+            platform,
+            epoch: self.epoch,
+            warnings: self.linter.into_diagnostics(),
+            outline,
+            scan,
+            bases: self.used,
+        }
+    }
+
+    fn target_state(&self) -> &State {
+        self.states[self.plan.target].as_ref().expect("the target has been walked")
+    }
+
+    /// C023: local contexts are asked for what is used of them only.
+    fn fill_contexts(&mut self) {
+        let session = self.request.session.as_deref();
+        if let (Context::Local(node), MainContext::Local { name, exclude }) = (self.context, &self.request.context) {
+            let source = source_op::local(name, name, session, exclude, &self.context_paths);
+            self.builder.fill(node, source, &internal("load build context"));
+        }
+        for local in std::mem::take(&mut self.locals) {
+            let hint = format!("context:{}-", local.shown);
+            let source = source_op::local(&local.name, &hint, session, &local.exclude, &self.paths[local.unit]);
+            let metadata = named(format!("[context {}] load from client", local.shown));
+            self.builder.fill(local.node, source, &metadata);
+        }
+    }
+
+    /// H006: the platform that was asked for goes into the configuration.
+    fn config(&self, mut image: ImageConfig) -> ImageConfig {
+        image.config.labels.extend(self.request.labels.clone());
+        if self.request.platform.is_some() {
+            let target = &self.target_platform;
+            let same = target.os == image.os && target.architecture == image.architecture;
+            image.os.clone_from(&target.os);
+            image.architecture.clone_from(&target.architecture);
+            if target.variant.is_some() || !same {
+                image.variant.clone_from(&target.variant);
+            }
+            if target.os_version.is_some() || !same {
+                image.os_version.clone_from(&target.os_version);
+            }
+            if !target.os_features.is_empty() {
+                image.os_features.clone_from(&target.os_features);
+            }
+        }
+        let normal = Platform {
+            architecture: std::mem::take(&mut image.architecture),
+            os: std::mem::take(&mut image.os),
+            os_version: None,
+            os_features: Vec::new(),
+            variant: image.variant.take(),
+        }
+        .normalise();
+        ImageConfig { architecture: normal.architecture, os: normal.os, variant: normal.variant, ..image }
+    }
+
+    fn result_platform(&self) -> Platform {
+        match &self.request.platform {
+            Some(platform) => platform.clone().normalise(),
+            None => {
+                let image = &self.target_state().image;
+                let of_image = Platform::new(&image.os, &image.architecture, image.variant.as_deref());
+                if image.os.is_empty() { self.target_platform.clone() } else { of_image }
+            }
+        }
+    }
+
+    fn scan(&self, define: &dyn Fn(Option<Output>) -> Definition) -> Scan {
+        let target = self.plan.target;
+        let context = self.target_state().own.scan_context.then(|| define(self.context.output()));
+        let reachable = self.plan.reachable(target);
+        let others = (0..self.plan.declared).filter(|unit| *unit != target && reachable[*unit]);
+        let stages = others.filter_map(|unit| {
+            let state = self.states[unit].as_ref().filter(|state| state.own.scan_stage)?;
+            Some((self.plan.units[unit].label.clone(), define(state.output)))
+        });
+        Scan { context, stages: stages.collect() }
+    }
+
+    /// O005: what the target and the stages it needs take from outside.
+    fn outline(&self, target: usize) -> Outline {
+        let stage = self.plan.units[target].stage;
+        let mut outline = Outline {
+            name: stage.and_then(|stage| stage.name.clone()),
+            description: stage.and_then(|stage: &Stage| stage.description.clone()),
+            ..Outline::default()
+        };
+        let mut args: BTreeSet<String> = BTreeSet::new();
+        for unit in self.nearest_first(target) {
+            let Some(state) = &self.states[unit] else { continue };
+            for name in self.used_args(state) {
+                let info = state.own.args.get(&name).or_else(|| self.globals.declared.get(&name));
+                if let Some(info) = info.filter(|_| args.insert(name.clone())) {
+                    outline.args.push(outline_arg(name, info));
+                }
+            }
+            for (list, found) in [(&mut outline.secrets, &state.own.secrets), (&mut outline.ssh, &state.own.ssh)] {
+                for (name, (required, lines)) in found {
+                    if !list.iter().any(|known: &OutlineMount| known.name == *name) {
+                        list.push(OutlineMount { name: name.clone(), required: *required, lines: *lines });
+                    }
+                }
+            }
+        }
+        outline.args.sort_by_key(|arg| arg.lines.start);
+        outline.secrets.sort_by_key(|mount| mount.lines.start);
+        outline.ssh.sort_by_key(|mount| mount.lines.start);
+        outline
+    }
+
+    /// Returns the arguments that a stage uses, with those that their defaults are made of.
+    fn used_args(&self, state: &State) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        let mut open: Vec<String> = state.own.used_args.iter().cloned().collect();
+        while let Some(name) = open.pop() {
+            let info = state.own.args.get(&name).or_else(|| self.globals.declared.get(&name));
+            if used.insert(name) {
+                open.extend(info.into_iter().flat_map(|info| info.uses.iter().cloned()));
+            }
+        }
+        used
+    }
+
+    fn nearest_first(&self, target: usize) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut seen = vec![false; self.plan.units.len()];
+        let mut open = std::collections::VecDeque::from([target]);
+        while let Some(unit) = open.pop_front() {
+            if !std::mem::replace(&mut seen[unit], true) {
+                order.push(unit);
+                open.extend(self.plan.needs(unit));
+            }
+        }
+        order
+    }
+
+    /// Returns the error that warnings are made of if the file or the build asks for it (L003).
+    pub(crate) fn lint_failure(&self) -> Option<Diagnostic> {
+        let message = self.linter.failure()?;
+        let place = self.dockerfile.stages[self.plan.target.min(self.dockerfile.stages.len() - 1)].place();
+        Some(Diagnostic::error(rbuild_dockerfile::Phase::Lint, place, message))
+    }
+}
+
+fn outline_arg(name: String, info: &ArgInfo) -> OutlineArg {
+    OutlineArg { name, value: info.value.clone(), description: info.description.clone(), lines: info.lines }
+}

@@ -1,0 +1,131 @@
+//! What the passes after planning share, and the walk over the stages.
+
+use std::collections::BTreeSet;
+
+use rbuild_dockerfile::{Dockerfile, Lexer, Linter};
+use rbuild_graph::{Builder, Node};
+use rbuild_oci::Platform;
+
+use crate::bases;
+use crate::bridge::Bridge;
+use crate::context::Context;
+use crate::dispatch::Walk;
+use crate::error::Fallible;
+use crate::globals::Globals;
+use crate::lowered::UsedImage;
+use crate::request::Request;
+use crate::stages::{Base, Plan};
+use crate::state::State;
+
+/// Everything that is known of the build while ops are made.
+pub(crate) struct Frontend<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) request: &'a Request,
+    pub(crate) bridge: &'a dyn Bridge,
+    pub(crate) lexer: Lexer,
+    pub(crate) linter: Linter,
+    pub(crate) builder: Builder,
+    pub(crate) globals: Globals,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) target_platform: Platform,
+    pub(crate) plan: Plan<'a>,
+    /// Units whose base is known; those walked have all their ops.
+    pub(crate) states: Vec<Option<State>>,
+    /// Units that others may take from.
+    pub(crate) walked: Vec<bool>,
+    pub(crate) context: Context,
+    /// Paths of the build context in use.
+    pub(crate) context_paths: BTreeSet<String>,
+    /// Paths of each unit in use.
+    pub(crate) paths: Vec<BTreeSet<String>>,
+    /// Local named contexts, of which the paths in use are known last.
+    pub(crate) locals: Vec<LocalContext>,
+    pub(crate) used: Vec<UsedImage>,
+}
+
+/// A local named context whose op is still to be made.
+pub(crate) struct LocalContext {
+    pub(crate) node: Node,
+    pub(crate) unit: usize,
+    pub(crate) name: String,
+    pub(crate) shown: String,
+    pub(crate) exclude: Vec<String>,
+}
+
+impl Frontend<'_> {
+    /// Looks up the bases of all units in need, until triggers bring nothing new (G012).
+    pub(crate) async fn resolve(&mut self) -> Fallible<Vec<bool>> {
+        loop {
+            let reachable = self.reachable();
+            self.grow();
+            bases::check_names(&self.plan)?;
+            let wanted: Vec<usize> = (0..self.plan.units.len())
+                .filter(|unit| reachable[*unit] && self.states[*unit].is_none() && self.is_root(*unit))
+                .collect();
+            let found = bases::look_up(self, &wanted).await;
+            for (unit, found) in wanted.into_iter().zip(found) {
+                self.settle(unit, found?)?;
+            }
+            if !self.trigger(&reachable)? {
+                return Ok(reachable);
+            }
+        }
+    }
+
+    /// Walks the instructions of all stages in need, in the order of the file.
+    pub(crate) fn walk(&mut self, reachable: &[bool]) -> Fallible<()> {
+        for index in 0..self.plan.declared {
+            if !reachable[index] || self.walked[index] {
+                continue;
+            }
+            let state = match (self.states[index].take(), &self.plan.units[index].base) {
+                (Some(state), _) => state,
+                (None, Base::Unit(base)) => self.states[*base].as_ref().expect("bases come before in the file").child(),
+                (None, _) => State::empty(self.target_platform.clone(), index),
+            };
+            self.walked[index] = true;
+            let state = Walk::of(self, index, state)?;
+            self.states[index] = Some(state);
+        }
+        Ok(())
+    }
+
+    fn reachable(&self) -> Vec<bool> {
+        if self.request.all_stages {
+            vec![true; self.plan.units.len()]
+        } else {
+            self.plan.reachable(self.plan.target)
+        }
+    }
+
+    fn grow(&mut self) {
+        let count = self.plan.units.len();
+        self.states.resize_with(count, || None);
+        self.walked.resize(count, false);
+        self.paths.resize_with(count, BTreeSet::new);
+    }
+
+    /// Returns whether a unit stands upon something outside, not upon another unit.
+    fn is_root(&self, unit: usize) -> bool {
+        let unit = &self.plan.units[unit];
+        unit.context.is_some() || !matches!(unit.base, Base::Unit(_))
+    }
+
+    /// Adds the triggers of base images and base stages. Returns whether they need something new.
+    fn trigger(&mut self, reachable: &[bool]) -> Fallible<bool> {
+        let mut new = false;
+        for index in 0..self.plan.declared {
+            let unit = &self.plan.units[index];
+            if !reachable[index] || unit.triggered || unit.context.is_some() {
+                continue;
+            }
+            let triggers = match unit.base {
+                Base::Unit(base) => self.plan.units[base].own_triggers(),
+                _ => self.states[index].as_mut().map(|state| std::mem::take(&mut state.image.config.on_build)).unwrap_or_default(),
+            };
+            self.plan.units[index].triggered = true;
+            new |= self.plan.add_triggers(index, &triggers)?;
+        }
+        Ok(new)
+    }
+}
