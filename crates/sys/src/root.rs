@@ -90,6 +90,30 @@ impl Root {
         open_regular(fd.as_fd())
     }
 
+    /// Opens the regular file at `path` without following any link on the way, and returns its state.
+    ///
+    /// For names that were seen to be regular files; does not block if one became a pipe meanwhile.
+    pub fn open_exact(&self, path: &Path) -> io::Result<(File, Stat)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = self.resolve_exact(path, flags)?;
+        let stat = stat_fd(&fd)?;
+        if stat.kind != FileType::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok((File::from(fd), stat))
+    }
+
+    /// Opens the directory at `path` without following any link on the way.
+    pub fn open_dir_exact(&self, path: &Path) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.resolve_exact(path, flags).map(Dir::from)
+    }
+
+    /// Returns an `O_PATH` descriptor of what is at `path` without following any link on the way.
+    pub fn lookup_exact(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.resolve_exact(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)
+    }
+
     /// Opens the parent directory of `path` (following links inside the root) and returns the last name.
     pub fn parent(&self, path: &Path) -> io::Result<(Dir, OsString)> {
         let (parent, name) = split(path)?;
@@ -115,6 +139,27 @@ impl Root {
     /// Returns the target of the symbolic link at `path`.
     pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         read_link_fd(self.lookup(path, Last::Keep)?)
+    }
+
+    /// Opens a path of plain names, refusing links anywhere but (by `O_PATH | O_NOFOLLOW`) at its end.
+    fn resolve_exact(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let Some(name) = path.file_name() else {
+            return Ok(openat(&self.fd, c".", flags, Mode::empty())?);
+        };
+        if path.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(Errno::INVAL.into());
+        }
+        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.fd, path, flags, Mode::empty(), rules) {
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut here = openat(&self.fd, c".", step, Mode::empty())?;
+        for part in path.parent().into_iter().flat_map(Path::components) {
+            here = openat(&here, part.as_os_str(), step, Mode::empty())?;
+        }
+        Ok(openat(&here, name, flags | OFlags::NOFOLLOW, Mode::empty())?)
     }
 
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {

@@ -138,8 +138,10 @@ pub struct Node {
     pub path: PathBuf,
     /// What is there.
     pub metadata: Metadata,
-    /// Which file this is, if it has (or may have) several names.
+    /// Which file this is, if it has several names.
     pub link: Option<LinkId>,
+    /// How its tree finds it again; means nothing outside that tree.
+    pub handle: u64,
 }
 
 /// Returns whether an extended attribute is one that layers carry.
