@@ -48,7 +48,7 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
         }),
         pb::Kind::File(op) => Arc::new(FileOperation { worker, op: Arc::new(op.clone()), inputs }),
         pb::Kind::Merge(op) => Arc::new(MergeOperation { op: Arc::new(op.clone()), inputs }),
-        pb::Kind::Diff(op) => Arc::new(DiffOperation { op: Arc::new(*op), inputs }),
+        pb::Kind::Diff(op) => Arc::new(DiffOperation { op: Arc::new(op.clone()), inputs }),
         pb::Kind::Build(_) => return Err(OpsError::Unsupported("a nested build (BuildOp)")),
         pb::Kind::Passthrough(_) => return Err(OpsError::Unsupported("PassthroughOp")),
     })

@@ -173,16 +173,17 @@ fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, O
     if requests.is_empty() {
         return Ok(Vec::new());
     }
-    let mut failure = None;
     let seed = |request: &CacheMountRequest, directory: &Path| {
         let layers = seeds.get(&request.id).map(Vec::as_slice).unwrap_or_default();
         if !layers.is_empty() {
-            failure = step.worker.populate(directory, layers).err();
+            step.worker.populate(directory, layers).map_err(|error| {
+                let source = std::io::Error::other(error.to_string());
+                rbuild_store::Error::File { action: "filling", path: directory.to_owned(), source }
+            })?;
         }
         Ok(())
     };
-    let caches = step.worker.store().cache_mounts().acquire(&requests, seed)?;
-    failure.map_or(Ok(caches), Err)
+    Ok(step.worker.store().cache_mounts().acquire(&requests, seed)?)
 }
 
 /// A cache that begins as a copy of something is another one for each something.

@@ -160,11 +160,11 @@ impl Step {
             pb::NetMode::Host => rbuild_network::Network::Host,
             pb::NetMode::None => rbuild_network::Network::None,
         };
-        let mut lease = self.worker.network().lease(mode)?;
+        let mut lease = self.worker.network().acquire(mode)?;
         if self.op.security() == pb::SecurityMode::Insecure {
             lease.taint();
         }
-        spec.network = match (mode, lease.namespace()) {
+        spec.network = match (mode, lease.netns()) {
             (rbuild_network::Network::Host, _) => Network::Host,
             (_, None) => Network::None,
             (_, Some(namespace)) => {
@@ -177,7 +177,7 @@ impl Step {
             let address = host.ip.parse().map(HostAddress::Ip).unwrap_or(HostAddress::Gateway);
             ExtraHost { name: host.host.clone(), address }
         });
-        let hosts = hosts_file(&spec.hostname, None, lease.gateway(), &extra.collect::<Vec<_>>());
+        let hosts = hosts_file(&spec.hostname, None, lease.host_gateway(), &extra.collect::<Vec<_>>());
         spec.hosts = Some(hosts.map_err(OpsError::Hosts)?);
         spec.resolv_conf = Some(lease.resolv_conf().to_owned());
         Ok(lease)
@@ -189,7 +189,7 @@ impl Step {
         handles: Vec<std::os::fd::OwnedFd>,
         args: &[String],
     ) -> Result<rbuild_sandbox::Exit, OpsError> {
-        let mut running = self.worker.sandbox()?.start(spec, handles).map_err(|error| OpsError::started(error, args))?;
+        let mut running = self.worker.sandbox()?.start(spec, handles).map_err(|error| not_started(error, args))?;
         for warning in running.warnings() {
             self.worker.warn_once(&self.context, warning);
         }
@@ -220,7 +220,18 @@ impl Step {
             return Ok(());
         }
         let command = meta.args.join(" ");
-        Err(OpsError::Process(ProcessFailed { command, code, out_of_memory: exit.oom }))
+        Err(OpsError::Process(ProcessFailed { command, code, out_of_memory: exit.oom, reason: None }))
+    }
+}
+
+/// A program that is not there ended badly, as a shell would say; all else is the engine's failure.
+fn not_started(error: rbuild_sandbox::SandboxError, args: &[String]) -> OpsError {
+    match error.exec_code() {
+        Some(code) => {
+            let (command, reason) = (args.join(" "), Some(error.to_string()));
+            OpsError::Process(ProcessFailed { command, code: code.into(), out_of_memory: false, reason })
+        }
+        None => error.into(),
     }
 }
 

@@ -10,11 +10,16 @@ pub struct ProcessFailed {
     pub code: i32,
     /// Whether memory ran out.
     pub out_of_memory: bool,
+    /// Why it did not even start.
+    pub reason: Option<String>,
 }
 
 impl ProcessFailed {
     fn how(&self) -> String {
         let memory = if self.out_of_memory { ": out of memory" } else { "" };
-        format!("exit code: {}{memory}", self.code)
+        match &self.reason {
+            Some(reason) => reason.clone(),
+            None => format!("exit code: {}{memory}", self.code),
+        }
     }
 }

@@ -1,0 +1,240 @@
+//! From layers and a configuration to a manifest, byte for byte.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use rbuild_images::{BlobRequest, Images, MadeBlob};
+use rbuild_oci::{Descriptor, Digest, DiffId, History, ImageConfig, Index, Manifest, Platform, json, media_type};
+use rbuild_store::LayerId;
+use rbuild_tree::compress::Compression;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::ExportError;
+
+/// A result of a build, for one platform.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The platform.
+    pub platform: Platform,
+    /// The layers, bottom first.
+    pub layers: Vec<LayerId>,
+    /// How many of them are the base image's.
+    pub base_layers: usize,
+    /// How many entries of the history are the base image's.
+    pub base_history: usize,
+    /// The configuration; diff ids and the times of new history entries are filled in here.
+    pub config: ImageConfig,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// How blobs and manifests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AssembleOptions {
+    /// How new layers are compressed.
+    pub compression: Compression,
+    /// Whether layers that are there, compressed another way, are compressed anew.
+    pub force_compression: bool,
+    /// Whether media types are OCI's or Docker's.
+    pub oci_media_types: bool,
+    /// Threads that compress.
+    pub threads: usize,
+}
+
+/// An image ready to leave.
+#[derive(Debug, Clone)]
+pub struct Assembled {
+    /// The platform.
+    pub platform: Platform,
+    /// The layers' blobs, bottom first.
+    pub layers: Vec<(LayerId, MadeBlob)>,
+    /// The configuration and its bytes.
+    pub config: (Descriptor, Bytes),
+    /// The manifest and its bytes.
+    pub manifest: (Descriptor, Bytes),
+}
+
+/// Returns the configuration's bytes of what was built: all diff ids known, all times told. Blocks.
+///
+/// # Errors
+/// If a layer is gone, or the history does not fit the layers.
+pub fn configuration(images: &Images, built: &Built) -> Result<(ImageConfig, Bytes), ExportError> {
+    let mut config = built.config.clone();
+    config.rootfs.diff_ids = diff_ids(images, &built.layers)?;
+    let made = created_times(images, built)?;
+    fill_history(&mut config, built, &made)?;
+    let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
+    config.created = match built.epoch {
+        Some(epoch) => Some(rfc3339(OffsetDateTime::from_unix_timestamp(epoch).unwrap_or(OffsetDateTime::UNIX_EPOCH))),
+        None => last.or(config.created),
+    };
+    let bytes = json::to_vec(&config);
+    Ok((config, bytes.into()))
+}
+
+/// Computes what is missing, a layer a thread.
+fn diff_ids(images: &Images, layers: &[LayerId]) -> Result<Vec<DiffId>, ExportError> {
+    let compute = |position: usize| images.diff_id(layers[position], &layers[..position]);
+    let missing = |position: &usize| match images.store().layers().get(layers[*position]) {
+        Ok(layer) => layer.diff_id.is_none(),
+        Err(_) => true,
+    };
+    let missing: Vec<usize> = (0..layers.len()).filter(missing).collect();
+    parallel(&missing, &|position| compute(position).map(|_| ()).map_err(ExportError::from))?;
+    Ok((0..layers.len()).map(compute).collect::<Result<_, _>>()?)
+}
+
+/// Does something for several positions on two threads.
+fn parallel(positions: &[usize], work: &(dyn Fn(usize) -> Result<(), ExportError> + Sync)) -> Result<(), ExportError> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let worker = || {
+        while let Some(position) = positions.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            work(*position)?;
+        }
+        Ok(())
+    };
+    if positions.len() < 2 {
+        return worker();
+    }
+    std::thread::scope(|scope| {
+        let threads = [scope.spawn(worker), scope.spawn(worker)];
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| ExportError::Panicked)?)
+    })
+}
+
+/// Returns when each new layer was made.
+fn created_times(images: &Images, built: &Built) -> Result<Vec<SystemTime>, ExportError> {
+    let new = built.layers.iter().skip(built.base_layers);
+    new.map(|id| Ok(images.store().layers().get(*id)?.created)).collect()
+}
+
+/// New entries get the time of their layer; those without one that of the entry before, or of the
+/// first layer after.
+fn fill_history(config: &mut ImageConfig, built: &Built, made: &[SystemTime]) -> Result<(), ExportError> {
+    let entries = &mut config.history[built.base_history.min(built.config.history.len())..];
+    let layered = entries.iter().filter(|entry| !entry.empty_layer).count();
+    if layered != made.len() {
+        return Err(ExportError::History { layers: made.len(), history: layered });
+    }
+    let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
+    let clamp = |at: OffsetDateTime| epoch.map_or(at, |epoch| at.min(epoch));
+    let mut made = made.iter().map(|at| rfc3339(clamp(OffsetDateTime::from(*at))));
+    let first = made.clone().next();
+    let mut current = first.or_else(|| epoch.map(rfc3339)).or_else(|| config_time(&built.config));
+    for entry in entries {
+        if !entry.empty_layer {
+            current = made.next();
+        }
+        set_time(entry, current.as_deref());
+    }
+    Ok(())
+}
+
+fn config_time(config: &ImageConfig) -> Option<String> {
+    config.history.iter().rev().find_map(|entry| entry.created.clone())
+}
+
+fn set_time(entry: &mut History, time: Option<&str>) {
+    if entry.created.is_none() {
+        entry.created = time.map(str::to_owned);
+    }
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// Makes blobs, configuration and manifest of what was built; all but layers that are at a registry
+/// lie in the store afterwards. Blocks.
+///
+/// # Errors
+/// If a layer is gone, or a blob cannot be made.
+pub fn assemble(images: &Images, built: &Built, options: AssembleOptions) -> Result<Assembled, ExportError> {
+    let made = std::sync::Mutex::new(BTreeMap::new());
+    let request =
+        BlobRequest { compression: options.compression, force: options.force_compression, threads: options.threads };
+    let positions: Vec<usize> = (0..built.layers.len()).collect();
+    parallel(&positions, &|position| {
+        let blob = images.blob(built.layers[position], &built.layers[..position], request)?;
+        made.lock().expect("no holder of this lock panics").insert(position, blob);
+        Ok(())
+    })?;
+    let blobs = made.into_inner().expect("no holder of this lock panics").into_values();
+    let layers: Vec<_> = built.layers.iter().copied().zip(blobs).collect();
+    let (_, config) = configuration(images, built)?;
+    manifest_of(images, built.platform.clone(), layers, config, options.oci_media_types)
+}
+
+/// Makes the manifest over layers and a configuration, and stores both documents.
+///
+/// # Errors
+/// If the store fails.
+pub fn manifest_of(
+    images: &Images,
+    platform: Platform,
+    layers: Vec<(LayerId, MadeBlob)>,
+    config: Bytes,
+    oci: bool,
+) -> Result<Assembled, ExportError> {
+    let (manifest_type, config_type) = match oci {
+        true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
+        false => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+    };
+    let config_descriptor = Descriptor::new(config_type, images.store().blobs().put(&config)?, config.len() as u64);
+    let descriptor = |blob: &MadeBlob| {
+        let media_type = layer_type(&blob.descriptor.media_type, oci);
+        Descriptor::new(media_type, blob.descriptor.digest, blob.descriptor.size)
+    };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(manifest_type.to_owned()),
+        artifact_type: None,
+        config: config_descriptor.clone(),
+        layers: layers.iter().map(|(_, blob)| descriptor(blob)).collect(),
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    let bytes = Bytes::from(json::to_vec_indented(&manifest));
+    let digest = images.store().blobs().put(&bytes)?;
+    let manifest_descriptor = Descriptor::new(manifest_type, digest, bytes.len() as u64);
+    Ok(Assembled { platform, layers, config: (config_descriptor, config), manifest: (manifest_descriptor, bytes) })
+}
+
+/// Returns a layer's media type in the family that the manifest has.
+fn layer_type(media_type: &str, oci: bool) -> String {
+    use rbuild_oci::media_type as m;
+    let translated = match (media_type, oci) {
+        (m::DOCKER_LAYER_GZIP, true) => m::OCI_LAYER_GZIP,
+        (m::DOCKER_LAYER, true) => m::OCI_LAYER,
+        (m::DOCKER_LAYER_ZSTD, true) => m::OCI_LAYER_ZSTD,
+        (m::OCI_LAYER_GZIP, false) => m::DOCKER_LAYER_GZIP,
+        (m::OCI_LAYER, false) => m::DOCKER_LAYER,
+        (m::OCI_LAYER_ZSTD, false) => m::DOCKER_LAYER_ZSTD,
+        (other, _) => other,
+    };
+    translated.to_owned()
+}
+
+/// Makes the index over the images of several platforms, and stores it.
+///
+/// # Errors
+/// If the store fails.
+pub fn index_of(images: &Images, assembled: &[Assembled], oci: bool) -> Result<(Descriptor, Bytes), ExportError> {
+    let index_type = if oci { media_type::OCI_INDEX } else { media_type::DOCKER_LIST };
+    let entry = |image: &Assembled| {
+        let mut descriptor = image.manifest.0.clone();
+        descriptor.platform = Some(image.platform.clone());
+        descriptor
+    };
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(index_type.to_owned()),
+        manifests: assembled.iter().map(entry).collect(),
+        annotations: BTreeMap::new(),
+    };
+    let bytes = Bytes::from(json::to_vec_indented(&index));
+    let digest: Digest = images.store().blobs().put(&bytes)?;
+    Ok((Descriptor::new(index_type, digest, bytes.len() as u64), bytes))
+}
