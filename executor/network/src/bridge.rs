@@ -93,14 +93,17 @@ impl Bridge {
     /// Connects `namespace`, whose own netlink socket is `inside`, and returns its address.
     pub(crate) fn connect(&self, namespace: &NetNs, inside: &Socket) -> Result<Ipv4Addr, NetworkError> {
         let socket = Socket::route().map_err(kernel("asking for the host's network"))?;
-        let ip = self.add_port(&socket, namespace)?;
+        let (ip, port) = self.add_port(&socket, namespace)?;
         let what = || kernel(format!("giving a namespace the address {ip}"));
         let link = link::find(inside, INSIDE).and_then(|link| link.ok_or(Errno::NODEV)).map_err(what())?;
         link::configure(inside, link.index, ip, self.subnet, self.subnet.gateway()).map_err(what())?;
+        for (socket, name) in [(inside, INSIDE), (&socket, &port), (&socket, &self.name)] {
+            link::wait_until_running(socket, name).map_err(kernel(format!("waiting for the interface `{name}`")))?;
+        }
         Ok(ip)
     }
 
-    fn add_port(&self, socket: &Socket, namespace: &NetNs) -> Result<Ipv4Addr, NetworkError> {
+    fn add_port(&self, socket: &Socket, namespace: &NetNs) -> Result<(Ipv4Addr, String), NetworkError> {
         let (first, last) = subnet::HOST_NUMBERS.into_inner();
         let count = u32::from(last - first) + 1;
         for _ in 0..count {
@@ -110,7 +113,7 @@ impl Bridge {
             let port = format!("{}-{number}", self.name);
             let veth = Veth { port: &port, bridge: self.index, mtu: self.mtu, namespace, inside: INSIDE, ip };
             match link::create_veth(socket, &veth) {
-                Ok(()) => return Ok(ip),
+                Ok(()) => return Ok((ip, port)),
                 Err(Errno::EXIST) => {}
                 Err(source @ Errno::OPNOTSUPP) => {
                     return Err(NetworkError::Unsupported { what: "veth interfaces (module veth)", source });

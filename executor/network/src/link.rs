@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -30,6 +31,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -63,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) mtu: u32,
+    /// Whether packets flow; comes some time after it was asked for.
+    pub(crate) running: bool,
     /// Index of the bridge that it is a port of.
     pub(crate) master: Option<u32>,
     /// `bridge`, `veth`…; hardware has none.
@@ -115,10 +120,11 @@ pub(crate) fn links(socket: &Socket) -> Result<Vec<Link>, Errno> {
 fn read_link(reply: &Reply) -> Option<Link> {
     let header: [u8; LINK_HEADER] = reply.header()?;
     let index = number(&header[4..8])?;
-    let mut link = Link { index, name: String::new(), mtu: 0, master: None, kind: None };
+    let mut link = Link { index, name: String::new(), mtu: 0, running: false, master: None, kind: None };
     for (kind, value) in reply.attributes(LINK_HEADER) {
         match kind {
             IFLA_IFNAME => link.name = text(value).to_owned(),
+            IFLA_OPERSTATE => link.running = value == [IF_OPER_UP],
             IFLA_MTU => link.mtu = number(value)?,
             IFLA_MASTER => link.master = number(value),
             IFLA_LINKINFO => {
@@ -293,6 +299,22 @@ pub(crate) fn configure(
         .u32(RTA_OIF, link);
     let up = Message::new(RTM_SETLINK, 0, &link_header(0, link, IFF_UP, IFF_UP));
     socket.request(vec![address_message(RTM_NEWADDR, CREATE_NEW, link, ip, subnet), up, route])
+}
+
+/// Waits until packets flow through `name`.
+///
+/// The kernel opens a link's queue, and lets a bridge forward to its port, from a worker of its own;
+/// what is sent before is lost without a word, and TCP tries again only after a second.
+pub(crate) fn wait_until_running(socket: &Socket, name: &str) -> Result<(), Errno> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let start = Instant::now();
+    while !find(socket, name)?.ok_or(Errno::NODEV)?.running {
+        if start.elapsed() > PATIENCE {
+            return Err(Errno::TIMEDOUT);
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    Ok(())
 }
 
 /// Makes `ip` unreachable in the namespace of `socket`.

@@ -43,6 +43,7 @@ impl World {
             let link = link::find(socket, "up").unwrap().unwrap();
             link::configure(socket, link.index, ip, subnet, gateway).unwrap();
         }
+        [&host_socket, &beyond_socket].map(|socket| link::wait_until_running(socket, "up").unwrap());
         Some(World { host, beyond, locks: tempfile::tempdir().unwrap() })
     }
 
