@@ -43,7 +43,9 @@ impl World {
             let link = link::find(socket, "up").unwrap().unwrap();
             link::configure(socket, link.index, ip, subnet, gateway).unwrap();
         }
-        [&host_socket, &beyond_socket].map(|socket| link::wait_until_running(socket, "up").unwrap());
+        for socket in [&host_socket, &beyond_socket] {
+            link::wait_until_running(socket, "up").unwrap();
+        }
         Some(World { host, beyond, locks: tempfile::tempdir().unwrap() })
     }
 
