@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// Decodes the bytes of a Dockerfile, which must be UTF-8.
 ///
 /// Comments may hold anything: bytes in them that are no UTF-8 become U+FFFD.
-pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Diagnostic> {
+pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Box<Diagnostic>> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(failure(bytes, 0, "dockerfile is UTF-16 text; it must be UTF-8 text"));
     }
@@ -17,7 +17,7 @@ pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Diagnostic> {
     }
 }
 
-fn lossy_comments(bytes: &[u8]) -> Result<String, Diagnostic> {
+fn lossy_comments(bytes: &[u8]) -> Result<String, Box<Diagnostic>> {
     let mut text = String::with_capacity(bytes.len() + 16);
     let mut start = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -34,8 +34,8 @@ fn lossy_comments(bytes: &[u8]) -> Result<String, Diagnostic> {
     Ok(text)
 }
 
-fn failure(bytes: &[u8], at: usize, message: &str) -> Diagnostic {
+fn failure(bytes: &[u8], at: usize, message: &str) -> Box<Diagnostic> {
     let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
     let lines = Lines::single(u32::try_from(line).unwrap_or(u32::MAX));
-    Diagnostic::error(Phase::Parse, Place { span: Span::new(at, at), lines }, message)
+    Box::new(Diagnostic::error(Phase::Parse, Place { span: Span::new(at, at), lines }, message))
 }

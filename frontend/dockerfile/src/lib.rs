@@ -11,8 +11,8 @@
 //!
 //! This crate knows nothing of build contexts, images, platforms or graphs.
 
-pub mod ast;
 mod arguments;
+pub mod ast;
 mod csv;
 mod decode;
 pub mod diagnostic;

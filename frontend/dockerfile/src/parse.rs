@@ -5,10 +5,10 @@
 use crate::ast::{Ast, Heredoc, Item, Node, Part, PartKind};
 use crate::diagnostic::{Diagnostic, Phase};
 use crate::directive::{Directive, DirectiveName, Scanned, Scanner};
+use crate::heredoc;
 use crate::json;
 use crate::keyword::Keyword;
 use crate::source::{Lines, Place, Span};
-use crate::heredoc;
 use crate::words::{Command, split_command};
 use std::borrow::Cow;
 
@@ -35,7 +35,10 @@ fn refusal(source: &str) -> Option<(String, usize)> {
         return Some(("the Dockerfile cannot be empty".to_owned(), 0));
     }
     if source.len() > MAX_FILE {
-        return Some((format!("dockerfile of {} bytes is greater than max allowed size of {MAX_FILE}", source.len()), 0));
+        return Some((
+            format!("dockerfile of {} bytes is greater than max allowed size of {MAX_FILE}", source.len()),
+            0,
+        ));
     }
     let at = source.find('\0')?;
     Some(("dockerfile contains a NUL byte; it must be UTF-8 text".to_owned(), at))
@@ -119,7 +122,10 @@ impl<'a> Parser<'a> {
         }
         if instructions == 0 {
             let lines = Lines::single(self.line.max(1));
-            self.error(Place { span: Span::new(self.source.len(), self.source.len()), lines }, "file with no instructions");
+            self.error(
+                Place { span: Span::new(self.source.len(), self.source.len()), lines },
+                "file with no instructions",
+            );
         }
     }
 
@@ -245,8 +251,7 @@ impl<'a> Parser<'a> {
             let hint = format!("heredoc opened here needs a line that holds only `{name}`");
             heredocs.push(Heredoc { name, descriptor, expand, chomp, body });
             if end.is_none() {
-                self.diagnostics
-                    .push(Diagnostic::error(Phase::Parse, place, "unterminated heredoc").with_hint(hint));
+                self.diagnostics.push(Diagnostic::error(Phase::Parse, place, "unterminated heredoc").with_hint(hint));
                 break;
             }
         }

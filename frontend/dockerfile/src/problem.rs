@@ -45,7 +45,10 @@ impl Problem {
 
     /// Returns the diagnostic for the instruction `node`.
     pub(crate) fn diagnose(self, node: &Node<'_>) -> Diagnostic {
-        let span = self.range.filter(|range| !range.is_empty()).map_or_else(|| node.first_line(), |range| node.source_span(range));
+        let span = self
+            .range
+            .filter(|range| !range.is_empty())
+            .map_or_else(|| node.first_line(), |range| node.source_span(range));
         let place = Place { span, lines: node.lines };
         let mut diagnostic = Diagnostic::error(self.phase, place, self.message).with_suggestion(self.suggestion);
         diagnostic.hint = self.hint;

@@ -68,10 +68,12 @@ pub fn render(diagnostic: &Diagnostic, file: &str, source: &str, color: Color) -
         Severity::Warning => ("warning", "1;33"),
     };
     let name = diagnostic.rule.map(|rule| format!("[{}]", rule.name)).unwrap_or_default();
-    let mut out = format!("{}: {}\n", paint.on(style, &format!("{label}{name}")), paint.on("1", &escaped(&diagnostic.text())));
-    let column = column(&index, source, diagnostic);
+    let mut out =
+        format!("{}: {}\n", paint.on(style, &format!("{label}{name}")), paint.on("1", &escaped(&diagnostic.text())));
+    let line = index.line(diagnostic.span.start).clamp(diagnostic.lines.start, diagnostic.lines.end);
+    let column = column(&index, source, line, diagnostic.span);
     let width = diagnostic.lines.end.to_string().len();
-    let place = format!("{}:{}:{column}", escaped(file), diagnostic.lines.start);
+    let place = format!("{}:{line}:{column}", escaped(file));
     let _ = writeln!(out, "{:width$}{} {place}", "", paint.on("1;34", "-->"));
     source_lines(&mut out, diagnostic, source, &index, width, paint);
     for lines in &diagnostic.related {
@@ -90,10 +92,10 @@ fn note(out: &mut String, width: usize, paint: Paint, text: &str) {
     let _ = writeln!(out, "{:width$} {} {text}", "", paint.on("1;34", "="));
 }
 
-/// Returns the column (from one, in characters) at which the diagnostic begins.
-fn column(index: &LineIndex, source: &str, diagnostic: &Diagnostic) -> usize {
-    let line = index.span(diagnostic.lines.start, source).unwrap_or_default();
-    let before = Span::new(line.start, diagnostic.span.start.clamp(line.start, line.end));
+/// Returns the column (from one, in characters) of `line` at which `span` begins.
+fn column(index: &LineIndex, source: &str, line: u32, span: Span) -> usize {
+    let line = index.span(line, source).unwrap_or_default();
+    let before = Span::new(line.start, span.start.clamp(line.start, line.end));
     before.slice(source).chars().count() + 1
 }
 
@@ -121,7 +123,8 @@ fn source_lines(
         let text = span.slice(source).trim_end_matches(['\r', '\n']);
         let (shown, cut) = shorten(text);
         let number = paint.on("1;34", &format!("{number:width$}"));
-        let _ = writeln!(out, "{number} {bar} {}{}", escaped(shown), if cut { "…" } else { "" });
+        let shown_text = format!("{number} {bar} {}{}", escaped(shown), if cut { "…" } else { "" });
+        let _ = writeln!(out, "{}", shown_text.trim_end());
         if lines.start == lines.end {
             let carets = carets(shown, span.start, diagnostic.span);
             let _ = writeln!(out, "{:width$} {bar} {}", "", paint.on("1;31", &carets));
@@ -161,8 +164,15 @@ fn carets(line: &str, start: usize, span: Span) -> String {
 fn columns(c: char) -> usize {
     match u32::from(c) {
         0x300..=0x36f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60
-        | 0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
         _ => 1,
     }
 }

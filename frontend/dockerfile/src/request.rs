@@ -85,9 +85,7 @@ impl<'a> Request<'a> {
 
     /// Returns the one argument, which is all of the text; the instruction takes no flags.
     pub(crate) fn only_argument(&self) -> Result<Template, Problem> {
-        self.words()
-            .pop()
-            .ok_or_else(|| Problem::new(format!("{} requires exactly one argument", self.keyword)))
+        self.words().pop().ok_or_else(|| Problem::new(format!("{} requires exactly one argument", self.keyword)))
     }
 
     pub(crate) fn at_least_one(&self) -> Problem {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// A half-open range of bytes in the source text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Span {
     /// Offset of the first byte.
     pub start: usize,
@@ -36,8 +36,14 @@ impl Span {
     }
 }
 
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
 /// A range of lines, both ends included, counted from one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lines {
     /// The first line.
     pub start: u32,
@@ -57,6 +63,12 @@ impl Lines {
     }
 }
 
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.start == self.end { write!(f, "{}", self.start) } else { write!(f, "{}-{}", self.start, self.end) }
@@ -73,7 +85,7 @@ pub struct Place {
 }
 
 /// A word of an instruction as it was written, variables not yet expanded.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Template {
     /// The text, with quotes and escapes still in it and line continuations taken out.
     pub text: String,
@@ -85,6 +97,12 @@ impl Template {
     /// Returns a template of `text` at `span`.
     pub fn new(text: impl Into<String>, span: Span) -> Self {
         Self { text: text.into(), span }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}@{:?}", self.text, self.span)
     }
 }
 

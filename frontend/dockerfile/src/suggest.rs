@@ -21,7 +21,13 @@ pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>, case_
             best = Some(option);
         }
     }
-    best.map(|option| if !case_sensitive && word == word.to_uppercase() && word != word.to_lowercase() { option.to_uppercase() } else { option })
+    best.map(|option| {
+        if !case_sensitive && word == word.to_uppercase() && word != word.to_lowercase() {
+            option.to_uppercase()
+        } else {
+            option
+        }
+    })
 }
 
 /// Returns the edit distance if it is below `limit`.

@@ -72,7 +72,13 @@ fn from_boundary(text: &str, at: usize, end: usize) -> Span {
 }
 
 /// Reads the flag at `at`: its text, where it ends, and whether it is one (it may be empty without quotes).
-fn flag_word(bytes: &[u8], mut at: usize, end: usize, escape: char, is_blank: impl Fn(u8) -> bool) -> (String, usize, bool) {
+fn flag_word(
+    bytes: &[u8],
+    mut at: usize,
+    end: usize,
+    escape: char,
+    is_blank: impl Fn(u8) -> bool,
+) -> (String, usize, bool) {
     let mut word = String::new();
     let mut quote: Option<u8> = None;
     let mut quoted = false;

@@ -2,6 +2,7 @@
 //!
 //! Where shells differ from this, this follows BuildKit, because Dockerfiles are written for it.
 
+use super::digits::is_digit;
 use super::{Environment, ExpandCause, ExpandError, Expansion, Lexer, MAX_NESTING, MAX_VALUE, WordsExpansion, pattern};
 use std::collections::BTreeSet;
 
@@ -316,7 +317,8 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
             '?' => match present {
                 Some(value) => Ok(value.to_owned()),
                 None => {
-                    let state = if value.is_some() { "is not allowed to be empty" } else { "is not allowed to be unset" };
+                    let state =
+                        if value.is_some() { "is not allowed to be empty" } else { "is not allowed to be unset" };
                     let message = if word.is_empty() { state.to_owned() } else { word };
                     Err(ExpandCause::Required { name: name.to_owned(), message })
                 }
@@ -380,22 +382,3 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
 fn bad_pattern(glob: &str, reason: String) -> ExpandCause {
     ExpandCause::Pattern { pattern: glob.to_owned(), reason }
 }
-
-/// Tells whether `c` is a decimal digit of any script; each script's ten digits lie in a row.
-fn is_digit(c: char) -> bool {
-    if c.is_ascii() {
-        return c.is_ascii_digit();
-    }
-    let code = c as u32;
-    let after = ZEROS.partition_point(|zero| *zero <= code);
-    after > 0 && code - ZEROS[after - 1] < 10
-}
-
-/// The zeros of Unicode's decimal digits.
-const ZEROS: [u32; 66] = [
-    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
-    0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620,
-    0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0,
-    0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60,
-    0x16ac0, 0x16b50, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
-];

@@ -7,6 +7,7 @@
 //! A value may grow to [`MAX_VALUE`] bytes and substitutions nest [`MAX_NESTING`] deep; both are refused with
 //! an error that names the variable.
 
+mod digits;
 mod lexer;
 mod pattern;
 

@@ -5,7 +5,7 @@
 //! than [`MAX_STEPS`] is refused.
 
 /// How many steps one match may take.
-const MAX_STEPS: usize = 1 << 27;
+const MAX_STEPS: usize = 1 << 26;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -73,12 +73,7 @@ pub(super) fn replace_first(
 }
 
 /// Replaces every match; in `replacement`, `$0` is the matched text, any other `$name` nothing, `$$` a dollar.
-pub(super) fn replace_all(
-    glob: &str,
-    value: &str,
-    replacement: &str,
-    limit: usize,
-) -> Result<Option<String>, String> {
+pub(super) fn replace_all(glob: &str, value: &str, replacement: &str, limit: usize) -> Result<Option<String>, String> {
     let tokens = compile(glob)?;
     let text: Vec<char> = value.chars().collect();
     let mut steps = 0;

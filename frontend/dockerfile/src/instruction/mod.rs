@@ -13,6 +13,7 @@ mod expose;
 mod from;
 mod healthcheck;
 mod label;
+mod maintainer;
 mod mount;
 mod onbuild;
 mod run;
@@ -22,7 +23,6 @@ mod sources;
 mod user;
 mod volume;
 mod workdir;
-mod maintainer;
 
 pub use add::Add;
 pub use arg::{Arg, ArgDefinition};

@@ -1,7 +1,7 @@
 //! `RUN [flags] command`
 
-use super::{CommandLine, Device, MountFlag};
 use super::sources::check_file_name;
+use super::{CommandLine, Device, MountFlag};
 use crate::ast::Heredoc;
 use crate::flags::{Flags, Kind};
 use crate::heredoc;

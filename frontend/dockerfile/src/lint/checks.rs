@@ -52,12 +52,7 @@ impl OnceTracker {
 impl Linter {
     /// UndefinedVar: a word used `name`, which is not set. `known` are the names that are. Not for build arguments
     /// of the stage without a value: those are declared.
-    pub fn undefined_var<'a>(
-        &mut self,
-        at: impl Into<At<'a>>,
-        name: &str,
-        known: impl IntoIterator<Item = &'a str>,
-    ) {
+    pub fn undefined_var<'a>(&mut self, at: impl Into<At<'a>>, name: &str, known: impl IntoIterator<Item = &'a str>) {
         let mut message = format!("Usage of undefined variable '${name}'");
         if let Some(near) = nearest(name, known, true) {
             message.push_str(&format!(" (did you mean ${near}?)"));
@@ -129,7 +124,8 @@ impl Linter {
     /// relative.
     pub fn relative_workdir<'a>(&mut self, at: impl Into<At<'a>>, path: &str) {
         if !path.starts_with('/') {
-            let message = format!("Relative workdir {} can have unexpected results if the base image changes", quote(path));
+            let message =
+                format!("Relative workdir {} can have unexpected results if the base image changes", quote(path));
             self.report(&rules::WORKDIR_RELATIVE_PATH, at, message);
         }
     }

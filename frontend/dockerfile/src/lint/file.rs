@@ -30,7 +30,8 @@ impl Linter {
                         self.report(&rules::MAINTAINER_DEPRECATED, statement, message.to_owned());
                     }
                     Instruction::Arg(arg) => {
-                        let names: Vec<&str> = arg.arguments.iter().map(|argument| argument.name.text.as_str()).collect();
+                        let names: Vec<&str> =
+                            arg.arguments.iter().map(|argument| argument.name.text.as_str()).collect();
                         self.definition_description(statement, "ARG", &names);
                     }
                     _ => {}

@@ -46,10 +46,8 @@ impl CheckOptions {
                 "experimental" if value == "all" => options.experimental_all = true,
                 "experimental" => options.experimental = names(value),
                 "error" => {
-                    options.error = crate::literal::boolean(value).ok_or_else(|| OptionError::Boolean {
-                        option: part.to_owned(),
-                        value: value.to_owned(),
-                    })?;
+                    options.error = crate::literal::boolean(value)
+                        .ok_or_else(|| OptionError::Boolean { option: part.to_owned(), value: value.to_owned() })?;
                 }
                 other => return Err(OptionError::Unknown(other.to_owned())),
             }
@@ -61,9 +59,10 @@ impl CheckOptions {
     pub fn allows(&self, rule: &Rule, comments: &[String]) -> bool {
         let local = Self::from_comments(comments);
         let on = |pick: fn(&Self) -> bool, set: fn(&Self) -> &BTreeSet<String>| {
-            [Some(self), local.as_ref()].into_iter().flatten().any(|options| {
-                pick(options) || set(options).contains(rule.name)
-            })
+            [Some(self), local.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|options| pick(options) || set(options).contains(rule.name))
         };
         if rule.experimental {
             on(|options| options.experimental_all, |options| &options.experimental)
