@@ -3,20 +3,22 @@
 //! Each function here is the body of one memoised question and runs on a task of its own, so that a
 //! deep graph needs no deep stack, and dropping whoever waits ends all that was begun for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::try_join_all;
+use futures::future::{self, BoxFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use rbuild_oci::Digest;
 
 use crate::cache::{Change, Others};
 use crate::error::{SolveError, Task};
 use crate::explain::{ExplainedInput, Explanation, Miss, Verdict};
-use crate::inquiry::Inquiry;
-use crate::key::Key;
+use crate::inquiry::{Answer, Inquiry};
+use crate::key::{Key, Known};
 use crate::operation::CacheMap;
-use crate::probe::{Found, Goal, Level, Probe, next_probe};
+use crate::probe::{Found, Goal, Probe, Question, next_probe};
 use crate::run::{self, Attempt};
-use crate::vertex::{EdgeRef, Valued, Vertex};
+use crate::vertex::{EdgeRef, Slow, Valued, Vertex};
 
 /// Asks the operation for its cache map.
 pub(crate) async fn cache_map<R>(vertex: Arc<Vertex<R>>) -> Result<Arc<CacheMap>, SolveError>
@@ -61,29 +63,38 @@ where
     R: Clone + Send + Sync + 'static,
 {
     let map = edge.vertex.cache_map().await?;
-    let inquiry = Inquiry::new(map, edge.output, edge.vertex.node.ignore_cache);
-    keys(edge, Goal::FastKeys, inquiry).await
+    let mut inquiry = Inquiry::new(map, edge.output, edge.vertex.node.ignore_cache);
+    advance(&edge, Goal::FastKeys, &mut inquiry, &mut Pending::new()).await?;
+    settle_keys(&edge, &inquiry).await?;
+    Ok(Arc::new(inquiry))
 }
 
 /// Finds the keys of an edge, looking at contents of its inputs if need be.
-pub(crate) async fn slow_keys<R>(edge: EdgeRef<R>) -> Result<Arc<Inquiry>, SolveError>
+pub(crate) async fn slow_keys<R>(edge: EdgeRef<R>) -> Result<Slow, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
-    let inquiry = Inquiry::clone(&*edge.fast().await?);
-    keys(edge, Goal::SlowKeys, inquiry).await
+    let mut inquiry = Inquiry::clone(&*edge.fast().await?);
+    let mut pending = Pending::new();
+    if inquiry.found.is_empty() {
+        advance(&edge, Goal::SlowKeys, &mut inquiry, &mut pending).await?;
+        settle_keys(&edge, &inquiry).await?;
+    }
+    if !inquiry.found.is_empty() {
+        pending.clear();
+    }
+    Ok(Slow { inquiry: Arc::new(inquiry), pending: Arc::new(Mutex::new(pending)) })
 }
 
-async fn keys<R>(edge: EdgeRef<R>, goal: Goal, mut inquiry: Inquiry) -> Result<Arc<Inquiry>, SolveError>
+async fn settle_keys<R>(edge: &EdgeRef<R>, inquiry: &Inquiry) -> Result<(), SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
-    advance(&edge, goal, &mut inquiry).await?;
-    remember_ways(&edge, &mut inquiry).await?;
+    remember_ways(edge, inquiry).await?;
     let found: Vec<Key> = inquiry.found.iter().map(|known| known.key).collect();
     let verdict = if found.is_empty() { Verdict::Unknown } else { Verdict::Known(found) };
-    explain(&edge, &inquiry, verdict);
-    Ok(Arc::new(inquiry))
+    explain(edge, inquiry, verdict);
+    Ok(())
 }
 
 /// Finds or makes the value of an edge.
@@ -91,9 +102,14 @@ pub(crate) async fn value<R>(edge: EdgeRef<R>) -> Result<Valued<R>, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
-    let mut inquiry = Inquiry::clone(&*edge.slow().await?);
+    let slow = edge.slow().await?;
+    let mut inquiry = Inquiry::clone(&slow.inquiry);
+    let mut pending = std::mem::take(&mut *slow.pending.lock().unwrap_or_else(PoisonError::into_inner));
+    if pending.is_empty() {
+        inquiry.take_back();
+    }
     loop {
-        if advance(&edge, Goal::Value, &mut inquiry).await? == Probe::Load {
+        if advance(&edge, Goal::Value, &mut inquiry, &mut pending).await? == Probe::Load {
             if let Some(value) = load(&edge, &mut inquiry).await? {
                 return Ok(value);
             }
@@ -107,46 +123,62 @@ where
     }
 }
 
-/// Asks questions until the next step is none: loads, runs or nothing.
-async fn advance<R>(edge: &EdgeRef<R>, goal: Goal, inquiry: &mut Inquiry) -> Result<Probe, SolveError>
+/// Questions asked and not answered yet. Dropping one gives it up.
+pub(crate) type Pending = FuturesUnordered<BoxFuture<'static, Result<Answer, SolveError>>>;
+
+/// Asks questions until what is to be done is something else: loading, running or nothing.
+async fn advance<R>(
+    edge: &EdgeRef<R>,
+    goal: Goal,
+    inquiry: &mut Inquiry,
+    pending: &mut Pending,
+) -> Result<Probe, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
+    inquiry.look_up(&*edge.vertex.world.cache, goal)?;
     loop {
-        inquiry.look_up(&*edge.vertex.world.cache, goal)?;
         let probe = next_probe(&inquiry.view(goal));
-        if probe != Probe::Done {
-            inquiry.probes.push(probe.clone());
-        }
-        let inputs = &edge.vertex.inputs;
         match &probe {
-            Probe::FastKeys(indices) => {
-                let answers = try_join_all(indices.iter().map(|index| inputs[*index].fast())).await?;
-                for (index, answer) in indices.iter().zip(answers) {
-                    inquiry.learn_keys(*index, Level::FastKeys, &answer.found);
+            Probe::Ask(questions) => {
+                for (index, question) in questions {
+                    inquiry.ask(*index, *question);
+                    pending.push(ask(edge, *index, *question));
                 }
+                inquiry.probes.push(probe);
             }
-            Probe::SlowKeys(indices) => {
-                let answers = try_join_all(indices.iter().map(|index| inputs[*index].slow())).await?;
-                for (index, answer) in indices.iter().zip(answers) {
-                    inquiry.learn_keys(*index, Level::SlowKeys, &answer.found);
+            Probe::Wait => {
+                let answer = pending.next().await.expect("only an open question is waited for");
+                inquiry.answer(&answer?);
+                // What else has been answered meanwhile needs no look-up of its own.
+                while let Some(Some(answer)) = pending.next().now_or_never() {
+                    inquiry.answer(&answer?);
                 }
+                inquiry.look_up(&*edge.vertex.world.cache, goal)?;
             }
-            Probe::ContentKeys(indices) => {
-                let answers = try_join_all(indices.iter().map(|index| edge.vertex.content(*index))).await?;
-                let values = try_join_all(indices.iter().map(|index| inputs[*index].value())).await?;
-                for ((index, content), value) in indices.iter().zip(answers).zip(values) {
-                    inquiry.learn_keys(*index, Level::Value, &value.keys);
-                    inquiry.learn_content(*index, content);
-                }
+            Probe::Load | Probe::Run => {
+                inquiry.probes.push(probe.clone());
+                return Ok(probe);
             }
-            Probe::Values(indices) => {
-                let answers = try_join_all(indices.iter().map(|index| inputs[*index].value())).await?;
-                for (index, answer) in indices.iter().zip(answers) {
-                    inquiry.learn_keys(*index, Level::Value, &answer.keys);
-                }
-            }
-            Probe::Load | Probe::Run | Probe::Done => return Ok(probe),
+            Probe::Done => return Ok(probe),
+        }
+    }
+}
+
+/// Asks an input.
+fn ask<R>(edge: &EdgeRef<R>, index: usize, question: Question) -> BoxFuture<'static, Result<Answer, SolveError>>
+where
+    R: Clone + Send + Sync + 'static,
+{
+    let input = &edge.vertex.inputs[index];
+    let answer = move |keys: &[Known], content| Answer { index, question, keys: keys.to_vec(), content };
+    match question {
+        Question::FastKeys => input.fast().map_ok(move |inquiry| answer(&inquiry.found, None)).boxed(),
+        Question::SlowKeys => input.slow().map_ok(move |slow| answer(&slow.inquiry.found, None)).boxed(),
+        Question::Value => input.value().map_ok(move |value| answer(&value.keys, None)).boxed(),
+        Question::Content => {
+            let both = future::try_join(edge.vertex.content(index), input.value());
+            both.map_ok(move |(content, value)| answer(&value.keys, content)).boxed()
         }
     }
 }
@@ -171,7 +203,7 @@ where
 }
 
 /// Writes the links by which what was found will be found sooner next time.
-async fn remember_ways<R>(edge: &EdgeRef<R>, inquiry: &mut Inquiry) -> Result<(), SolveError>
+async fn remember_ways<R>(edge: &EdgeRef<R>, inquiry: &Inquiry) -> Result<(), SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {

@@ -9,7 +9,7 @@ use crate::cache::{CacheError, CacheStorage};
 use crate::explain::Alternative;
 use crate::key::{Derivation, Key, Known, Link, Origin, Via};
 use crate::operation::CacheMap;
-use crate::probe::{Content, EdgeView, Found, Goal, InputView, Level, Probe};
+use crate::probe::{Content, EdgeView, Found, Goal, InputView, Level, Probe, Question};
 
 /// Everything learnt about an edge so far; it only grows.
 #[derive(Debug, Clone)]
@@ -28,32 +28,37 @@ pub(crate) struct Inquiry {
 /// What is known of an input.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
-    pub(crate) level: Level,
-    pub(crate) content: Content,
+    known: Level,
+    asked: Level,
+    content: Content,
     pub(crate) alternatives: Vec<Alternative>,
+}
+
+/// An input's answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) index: usize,
+    pub(crate) question: Question,
+    /// The keys it is known by.
+    pub(crate) keys: Vec<Known>,
+    /// The content, if that was the question and there is one.
+    pub(crate) content: Option<Digest>,
 }
 
 impl Inquiry {
     pub(crate) fn new(map: Arc<CacheMap>, output: u32, ignore_cache: bool) -> Self {
         let content = |available| if available { Content::Unknown } else { Content::Absent };
-        let input = |content| Input { level: Level::Nothing, content, alternatives: Vec::new() };
+        let input = |content| Input { known: Level::Nothing, asked: Level::Nothing, content, alternatives: Vec::new() };
         let inputs: Vec<_> = map.inputs.iter().map(|map| input(content(map.content))).collect();
         let root = Known { lifetime: map.lifetime, key: Key::root(&map.key, output) };
         let found = if inputs.is_empty() { vec![root] } else { Vec::new() };
-        Self {
-            map,
-            output,
-            ignore_cache,
-            inputs,
-            found,
-            record: None,
-            probes: Vec::new(),
-        }
+        Self { map, output, ignore_cache, inputs, found, record: None, probes: Vec::new() }
     }
 
     pub(crate) fn view(&self, goal: Goal) -> EdgeView {
         let view = |input: &Input| InputView {
-            level: input.level,
+            known: input.known,
+            asked: input.asked,
             matched: input.alternatives.iter().any(|alternative| !alternative.targets.is_empty()),
             content: input.content,
         };
@@ -65,19 +70,38 @@ impl Inquiry {
         EdgeView { goal, ignore_cache: self.ignore_cache, inputs: self.inputs.iter().map(view).collect(), found }
     }
 
-    /// Notes the keys of an input.
-    pub(crate) fn learn_keys(&mut self, index: usize, level: Level, keys: &[Known]) {
-        self.inputs[index].level = self.inputs[index].level.max(level);
-        for known in keys {
-            self.learn(index, *known, None);
+    /// Notes that an input is being asked.
+    pub(crate) fn ask(&mut self, index: usize, question: Question) {
+        let input = &mut self.inputs[index];
+        input.asked = input.asked.max(question.level());
+        if question == Question::Content {
+            input.content = Content::Asked;
         }
     }
 
-    /// Notes the content key of an input, or that it has none.
-    pub(crate) fn learn_content(&mut self, index: usize, content: Option<Digest>) {
-        self.inputs[index].content = if content.is_some() { Content::Known } else { Content::Absent };
+    /// Notes that questions not answered yet never will be.
+    pub(crate) fn take_back(&mut self) {
+        for input in &mut self.inputs {
+            input.asked = input.known;
+            if input.content == Content::Asked {
+                input.content = Content::Unknown;
+            }
+        }
+    }
+
+    /// Notes an input's answer.
+    pub(crate) fn answer(&mut self, answer: &Answer) {
+        let Answer { index, question, keys, content } = answer;
+        let input = &mut self.inputs[*index];
+        input.known = input.known.max(question.level());
+        if *question == Question::Content {
+            input.content = if content.is_some() { Content::Known } else { Content::Absent };
+        }
+        for known in keys {
+            self.learn(*index, *known, None);
+        }
         if let Some(content) = content {
-            self.learn(index, Known::stored(Key::content(&content)), Some(content));
+            self.learn(*index, Known::stored(Key::content(content)), Some(*content));
         }
     }
 

@@ -205,7 +205,8 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
         };
         if !news.is_empty() {
             let at = (self.shared.world.clock)();
-            let _ = self.shared.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
+            let _ =
+                self.shared.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
         }
     }
 }

@@ -54,9 +54,7 @@ mod progress;
 mod run;
 mod vertex;
 
-pub use cache::{
-    CacheError, CacheStorage, Change, Count, MemoryCache, NewRecord, Others, Record, SqliteCache,
-};
+pub use cache::{CacheError, CacheStorage, Change, Count, MemoryCache, NewRecord, Others, Record, SqliteCache};
 pub use context::Context;
 pub use error::{SharedError, SolveError, Task};
 pub use explain::{Alternative, ExplainedInput, Explanation, Miss, Verdict};
@@ -65,4 +63,4 @@ pub use job::{Job, Settings, Solved, Solver};
 pub use key::{Derivation, Key, Known, Link, Origin, Via};
 pub use lock::Locks;
 pub use operation::{CacheMap, InputMap, Lifetime, Operation, OperationError, ResultStore, Saved};
-pub use probe::{Content, EdgeView, Found, Goal, InputView, Level, Probe, next_probe};
+pub use probe::{Content, EdgeView, Found, Goal, InputView, Level, Probe, Question, next_probe};

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::{CacheError, CacheStorage};
 use crate::context::Context;
-use crate::drive;
+use crate::drive::{self, Pending};
 use crate::error::{SolveError, Task};
 use crate::explain::Explanation;
 use crate::graph::Node;
@@ -79,10 +79,19 @@ pub(crate) struct Valued<R> {
     pub(crate) keys: Arc<[Known]>,
 }
 
+/// What is known of an edge short of its value.
+#[derive(Clone)]
+pub(crate) struct Slow {
+    pub(crate) inquiry: Arc<Inquiry>,
+    /// Questions whose answers could no longer find a key, but which the value will need: kept so that
+    /// the work begun for them is not given up and begun anew. Taken by the first to ask for the value.
+    pub(crate) pending: Arc<Mutex<Pending>>,
+}
+
 /// The three questions about an edge.
 struct EdgeState<R> {
     fast: Once<Answer<Arc<Inquiry>>>,
-    slow: Once<Answer<Arc<Inquiry>>>,
+    slow: Once<Answer<Slow>>,
     value: Once<Answer<Valued<R>>>,
     explanation: Mutex<Option<Explanation>>,
 }
@@ -173,7 +182,8 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
     /// Returns how the answers about its outputs came about.
     pub(crate) fn explanations(&self) -> Vec<Explanation> {
         let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        let explained = |edge: &Arc<EdgeState<R>>| edge.explanation.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let explained =
+            |edge: &Arc<EdgeState<R>>| edge.explanation.lock().unwrap_or_else(PoisonError::into_inner).clone();
         edges.values().filter_map(explained).collect()
     }
 }
@@ -224,7 +234,7 @@ impl<R: Clone + Send + Sync + 'static> EdgeRef<R> {
     }
 
     /// Asks what keys the edge has by contents of its inputs.
-    pub(crate) fn slow(&self) -> BoxFuture<'static, Answer<Arc<Inquiry>>> {
+    pub(crate) fn slow(&self) -> BoxFuture<'static, Answer<Slow>> {
         let asked = self.state().slow.get(&self.vertex.world.tasks, || drive::slow_keys(self.clone()));
         let vertex = Arc::clone(&self.vertex);
         async move { vertex.settle(asked.await) }.boxed()

@@ -31,8 +31,7 @@ pub struct SqliteCache(Mutex<Connection>);
 impl SqliteCache {
     /// Opens the cache in the database file `path`, creating both if need be.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
-        let connection =
-            Connection::open(path).map_err(|source| CacheError::Open { path: path.to_owned(), source })?;
+        let connection = Connection::open(path).map_err(|source| CacheError::Open { path: path.to_owned(), source })?;
         Self::new(connection)
     }
 
@@ -74,7 +73,10 @@ fn wrap(task: &'static str) -> impl Fn(rusqlite::Error) -> CacheError {
 impl CacheStorage for SqliteCache {
     fn follow(&self, ways: &[(Key, Via)]) -> Result<Vec<Vec<Key>>, CacheError> {
         let connection = self.connection();
-        ways.iter().map(|(source, via)| targets(&connection, source, via)).collect::<Result<_, _>>().map_err(wrap("following links"))
+        ways.iter()
+            .map(|(source, via)| targets(&connection, source, via))
+            .collect::<Result<_, _>>()
+            .map_err(wrap("following links"))
     }
 
     fn record(&self, key: &Key) -> Result<Option<Vec<u8>>, CacheError> {
@@ -115,9 +117,8 @@ impl CacheStorage for SqliteCache {
 
     fn touch(&self, keys: &[Key], at: SystemTime) -> Result<(), CacheError> {
         self.write("noting the use of records", |connection| {
-            let mut statement = connection.prepare_cached(
-                "UPDATE cache_records SET last_used_at = ?, use_count = use_count + 1 WHERE key = ?",
-            )?;
+            let mut statement = connection
+                .prepare_cached("UPDATE cache_records SET last_used_at = ?, use_count = use_count + 1 WHERE key = ?")?;
             for key in keys {
                 statement.execute(params![millis(at), key.as_bytes()])?;
             }

@@ -75,7 +75,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), CacheError> {
         transaction.execute_batch(step).map_err(&failed)?;
     }
     transaction
-        .execute_batch("CREATE TABLE IF NOT EXISTS cache_version (version INTEGER NOT NULL); DELETE FROM cache_version;")
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS cache_version (version INTEGER NOT NULL); DELETE FROM cache_version;",
+        )
         .map_err(&failed)?;
     transaction.execute("INSERT INTO cache_version (version) VALUES (?)", [known]).map_err(&failed)?;
     transaction.commit().map_err(&failed)
