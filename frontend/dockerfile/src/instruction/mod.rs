@@ -1,6 +1,6 @@
 //! The typed instructions: one struct and one file for each.
 //!
-//! Nothing here is expanded: what may hold variables is a [`Template`] and stays one until somebody who knows
+//! Nothing here is expanded: what may hold variables is a [`Template`](crate::Template) and stays one until somebody who knows
 //! the scopes asks the [`expand`](crate::expand) module.
 
 mod add;
