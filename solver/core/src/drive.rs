@@ -3,7 +3,7 @@
 //! Each function here is the body of one memoised question and runs on a task of its own, so that a
 //! deep graph needs no deep stack, and dropping whoever waits ends all that was begun for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{self, BoxFuture};
 use futures::stream::FuturesUnordered;
@@ -18,7 +18,7 @@ use crate::key::{Key, Known};
 use crate::operation::CacheMap;
 use crate::probe::{Found, Goal, Probe, Question, next_probe};
 use crate::run::{self, Attempt};
-use crate::vertex::{EdgeRef, Slow, Valued, Vertex};
+use crate::vertex::{EdgeRef, Valued, Vertex};
 
 /// Asks the operation for its cache map.
 pub(crate) async fn cache_map<R>(vertex: Arc<Vertex<R>>) -> Result<Arc<CacheMap>, SolveError>
@@ -70,7 +70,7 @@ where
 }
 
 /// Finds the keys of an edge, looking at contents of its inputs if need be.
-pub(crate) async fn slow_keys<R>(edge: EdgeRef<R>) -> Result<Slow, SolveError>
+pub(crate) async fn slow_keys<R>(edge: EdgeRef<R>) -> Result<Arc<Inquiry>, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
@@ -80,10 +80,10 @@ where
         advance(&edge, Goal::SlowKeys, &mut inquiry, &mut pending).await?;
         settle_keys(&edge, &inquiry).await?;
     }
-    if !inquiry.found.is_empty() {
-        pending.clear();
+    if inquiry.found.is_empty() {
+        edge.hold(pending);
     }
-    Ok(Slow { inquiry: Arc::new(inquiry), pending: Arc::new(Mutex::new(pending)) })
+    Ok(Arc::new(inquiry))
 }
 
 async fn settle_keys<R>(edge: &EdgeRef<R>, inquiry: &Inquiry) -> Result<(), SolveError>
@@ -102,12 +102,11 @@ pub(crate) async fn value<R>(edge: EdgeRef<R>) -> Result<Valued<R>, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
-    let slow = edge.slow().await?;
-    let mut inquiry = Inquiry::clone(&slow.inquiry);
-    let mut pending = std::mem::take(&mut *slow.pending.lock().unwrap_or_else(PoisonError::into_inner));
-    if pending.is_empty() {
+    let mut inquiry = Inquiry::clone(&*edge.slow().await?);
+    let mut pending = edge.take_held().unwrap_or_else(|| {
         inquiry.take_back();
-    }
+        Pending::new()
+    });
     loop {
         if advance(&edge, Goal::Value, &mut inquiry, &mut pending).await? == Probe::Load {
             if let Some(value) = load(&edge, &mut inquiry).await? {
@@ -174,7 +173,7 @@ where
     let answer = move |keys: &[Known], content| Answer { index, question, keys: keys.to_vec(), content };
     match question {
         Question::FastKeys => input.fast().map_ok(move |inquiry| answer(&inquiry.found, None)).boxed(),
-        Question::SlowKeys => input.slow().map_ok(move |slow| answer(&slow.inquiry.found, None)).boxed(),
+        Question::SlowKeys => input.slow().map_ok(move |inquiry| answer(&inquiry.found, None)).boxed(),
         Question::Value => input.value().map_ok(move |value| answer(&value.keys, None)).boxed(),
         Question::Content => {
             let both = future::try_join(edge.vertex.content(index), input.value());

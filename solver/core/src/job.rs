@@ -119,6 +119,22 @@ impl<R> Default for Wanted<R> {
     }
 }
 
+/// Interest in vertices, until it is dropped.
+struct Interest<R: Clone + Send + Sync + 'static>(Vec<Arc<Vertex<R>>>);
+
+impl<R: Clone + Send + Sync + 'static> Interest<R> {
+    fn new(vertices: Vec<Arc<Vertex<R>>>) -> Self {
+        vertices.iter().for_each(|vertex| vertex.gain_interest());
+        Self(vertices)
+    }
+}
+
+impl<R: Clone + Send + Sync + 'static> Drop for Interest<R> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|vertex| vertex.lose_interest());
+    }
+}
+
 /// A target's value and the keys it is known by.
 #[derive(Debug, Clone)]
 pub struct Solved<R> {
@@ -137,7 +153,7 @@ impl<R> fmt::Debug for Job<R> {
 impl<R: Clone + Send + Sync + 'static> Job<R> {
     /// Returns the value of each target; the first failure ends the rest.
     pub async fn solve(&self, graph: &Graph<R>, targets: &[Edge]) -> Result<Vec<Solved<R>>, SolveError> {
-        let targets = self.attach(graph, targets)?;
+        let (targets, _interest) = self.attach(graph, targets)?;
         let values = try_join_all(targets.iter().map(EdgeRef::value)).await;
         self.touch().await;
         let solved = |valued: crate::vertex::Valued<R>| Solved { value: valued.value, keys: valued.keys.to_vec() };
@@ -154,7 +170,7 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
     }
 
     /// Finds or creates the vertices at work for those of the graph.
-    fn attach(&self, graph: &Graph<R>, targets: &[Edge]) -> Result<Vec<EdgeRef<R>>, SolveError> {
+    fn attach(&self, graph: &Graph<R>, targets: &[Edge]) -> Result<(Vec<EdgeRef<R>>, Interest<R>), SolveError> {
         let order = graph.order(targets)?;
         let mut attached: HashMap<Digest, (Digest, Arc<Vertex<R>>)> = HashMap::new();
         let mut active = self.shared.active.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,7 +190,8 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
             attached.insert(node.digest, (identity, vertex));
         }
         let edge = |target: &Edge| EdgeRef { vertex: Arc::clone(&attached[&target.vertex].1), output: target.output };
-        Ok(targets.iter().map(edge).collect())
+        let targets = targets.iter().map(edge).collect();
+        Ok((targets, Interest::new(attached.into_values().map(|(_, vertex)| vertex).collect())))
     }
 
     fn vertex(&self, node: &Node<R>, inputs: Vec<EdgeRef<R>>) -> Arc<Vertex<R>> {

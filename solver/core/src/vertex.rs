@@ -69,7 +69,18 @@ pub(crate) struct Vertex<R> {
     cache_map: Once<Answer<Arc<CacheMap>>>,
     contents: Vec<Once<Answer<Option<Digest>>>>,
     edges: Mutex<BTreeMap<u32, Arc<EdgeState<R>>>>,
+    held: Mutex<Held>,
     failed: AtomicBool,
+}
+
+/// Questions whose answers could no longer find a key, but which an edge's value will need: held so
+/// that the work begun for them is not given up and begun anew. As that work holds on to the
+/// vertex in turn, somebody must let go of it: the last call of [`Job::solve`](crate::Job::solve) that
+/// is interested in the vertex does.
+#[derive(Default)]
+struct Held {
+    interested: usize,
+    pending: BTreeMap<u32, Pending>,
 }
 
 /// A value and all the keys it is known by.
@@ -79,19 +90,10 @@ pub(crate) struct Valued<R> {
     pub(crate) keys: Arc<[Known]>,
 }
 
-/// What is known of an edge short of its value.
-#[derive(Clone)]
-pub(crate) struct Slow {
-    pub(crate) inquiry: Arc<Inquiry>,
-    /// Questions whose answers could no longer find a key, but which the value will need: kept so that
-    /// the work begun for them is not given up and begun anew. Taken by the first to ask for the value.
-    pub(crate) pending: Arc<Mutex<Pending>>,
-}
-
 /// The three questions about an edge.
 struct EdgeState<R> {
     fast: Once<Answer<Arc<Inquiry>>>,
-    slow: Once<Answer<Slow>>,
+    slow: Once<Answer<Arc<Inquiry>>>,
     value: Once<Answer<Valued<R>>>,
     explanation: Mutex<Option<Explanation>>,
 }
@@ -107,6 +109,7 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
             ran: tokio::sync::Mutex::default(),
             cache_map: Once::default(),
             edges: Mutex::default(),
+            held: Mutex::default(),
             failed: AtomicBool::new(false),
         }
     }
@@ -157,6 +160,22 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
             self.failed.store(true, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// Notes that one more is interested in the vertex.
+    pub(crate) fn gain_interest(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).interested += 1;
+    }
+
+    /// Notes that one less is interested; the last lets go of what is held.
+    pub(crate) fn lose_interest(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.interested -= 1;
+        if held.interested == 0 {
+            let pending = std::mem::take(&mut held.pending);
+            drop(held);
+            drop(pending);
+        }
     }
 
     /// Says of all that the vertex depends on, as far as it is not worked on, that it needed no work.
@@ -234,7 +253,7 @@ impl<R: Clone + Send + Sync + 'static> EdgeRef<R> {
     }
 
     /// Asks what keys the edge has by contents of its inputs.
-    pub(crate) fn slow(&self) -> BoxFuture<'static, Answer<Slow>> {
+    pub(crate) fn slow(&self) -> BoxFuture<'static, Answer<Arc<Inquiry>>> {
         let asked = self.state().slow.get(&self.vertex.world.tasks, || drive::slow_keys(self.clone()));
         let vertex = Arc::clone(&self.vertex);
         async move { vertex.settle(asked.await) }.boxed()
@@ -245,6 +264,19 @@ impl<R: Clone + Send + Sync + 'static> EdgeRef<R> {
         let asked = self.state().value.get(&self.vertex.world.tasks, || drive::value(self.clone()));
         let vertex = Arc::clone(&self.vertex);
         async move { vertex.settle(asked.await) }.boxed()
+    }
+
+    /// Holds questions until the value is asked for.
+    pub(crate) fn hold(&self, pending: Pending) {
+        let mut held = self.vertex.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.interested > 0 && !pending.is_empty() {
+            held.pending.insert(self.output, pending);
+        }
+    }
+
+    /// Returns the questions held.
+    pub(crate) fn take_held(&self) -> Option<Pending> {
+        self.vertex.held.lock().unwrap_or_else(PoisonError::into_inner).pending.remove(&self.output)
     }
 
     pub(crate) fn explain(&self, explanation: Explanation) {

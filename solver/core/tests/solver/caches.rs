@@ -64,7 +64,7 @@ fn perform(cache: &dyn CacheStorage, deed: &Deed, step: usize) -> Option<usize> 
             let record = |number: &u8| NewRecord {
                 key: key(*number),
                 result: vec![step as u8 % 3],
-                size: (step % 2 == 0).then_some(step as u64),
+                size: step.is_multiple_of(2).then_some(step as u64),
                 description: format!("step {step}"),
             };
             let change = Change {

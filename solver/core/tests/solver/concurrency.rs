@@ -160,3 +160,23 @@ async fn a_deep_graph_needs_no_deep_stack() {
     build(5_000).await;
     build(5_000).await;
 }
+
+/// The shape of a Dockerfile whose last stage copies from two others.
+#[tokio::test]
+async fn stages_copied_from_run_at_the_same_time_and_none_twice() {
+    let store = Store::memory();
+    let build = |version: &str, act: Act, slow: Act| {
+        let source = store.vtx("source").key(version).value(version);
+        let one = store.vtx("one").on(&source).act(act.clone());
+        let two = store.vtx("two").on(&store.vtx("wait").on(&source).act(act)).act(slow);
+        let copy_one = store.vtx("copy-one").on(&store.vtx("base")).reads(&one);
+        let copy_two = store.vtx("copy-two").on(&copy_one).reads(&two);
+        store.vtx("top").on(&copy_two)
+    };
+    store.build(&build("1", Act::Nothing, Act::Nothing)).await;
+    // The content of `one` shows that nothing will be found, while `two` still runs.
+    let meet = Act::Meet(Arc::new(Barrier::new(2)));
+    let calls = "content copy-one[1], content copy-two[1], load base, run copy-one, run copy-two, run one, \
+                 run source, run top, run two, run wait";
+    store.check(&build("2", meet, Act::Sleep(Duration::from_millis(20))), calls).await;
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rbuild_oci::Digest;
 use rbuild_solver::{Edge, Graph, SolveError};
@@ -123,4 +124,34 @@ async fn wrong_graphs_are_refused() {
     graph.insert(node);
     let error = job.solve(&graph, &[Edge { vertex: above.digest(), output: 0 }]).await.unwrap_err();
     assert!(matches!(error, SolveError::Cycle { .. }));
+}
+
+/// Wherever a build is cut off, nothing goes on, nothing is leaked and the next build ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_may_be_canceled_at_any_moment() {
+    for moment in 0..60 {
+        let store = Store::memory();
+        let build = |version: &str| {
+            let step = |name: &str| store.vtx(name).act(Act::Sleep(Duration::from_micros(150)));
+            let source = step("source").key(version).value(version).session();
+            let (one, two) = (step("one").reads(&source), step("two").reads(&source).outputs(2));
+            let copy = step("copy").on(&step("base")).reads(&one);
+            let both = step("both").on(&copy).input(&two, 0, None, true).input(&two, 1, None, false);
+            step("top").on(&both)
+        };
+        let value = store.build(&build("old")).await.0.replace("old", "new");
+        let solver = store.solver();
+        let mut graph = Graph::new();
+        build("new").insert(&mut graph);
+        let target = Edge { vertex: build("new").digest(), output: 0 };
+        let operation = Arc::downgrade(&graph.get(&target.vertex).unwrap().operation);
+        let job = solver.job(Arc::new(Events::default()));
+        let building = tokio::spawn(async move { job.solve(&graph, &[target]).await.is_ok() });
+        tokio::time::sleep(Duration::from_micros(moment * 100)).await;
+        building.abort();
+        let _ = building.await;
+        tokio::time::timeout(Duration::from_secs(10), solver.idle()).await.expect("nothing goes on");
+        assert_eq!(operation.strong_count(), 0, "at moment {moment}");
+        assert_eq!(store.build(&build("new")).await.0, value);
+    }
 }
