@@ -220,14 +220,26 @@ impl<'a> Blobs<'a> {
         } else if self.store.database().read("looking up a blob", |c| find(c, digest))?.is_none() {
             None
         } else {
-            lease.ensure_file()?;
-            let entry = self.store.database().transact("leasing a blob", |tx| lease_blob(self.store, tx, digest))?;
-            if entry.is_some() {
-                lease.committed(&[], &[*digest]);
-            }
-            entry
+            self.lease_existing(digest)?
         };
         Ok(entry.filter(|entry| self.has_file(digest, entry.size)))
+    }
+
+    /// Like [`hold`](Self::hold), but waits for a transaction in which the blob is just being recorded: its
+    /// partial file may have been renamed already.
+    pub(crate) fn hold_settled(&self, digest: &Digest) -> Result<bool> {
+        let entry = self.lease_existing(digest)?;
+        Ok(entry.is_some_and(|entry| self.has_file(digest, entry.size)))
+    }
+
+    fn lease_existing(&self, digest: &Digest) -> Result<Option<Entry>> {
+        let lease = &self.store.lease;
+        lease.ensure_file()?;
+        let entry = self.store.database().transact("leasing a blob", |tx| lease_blob(self.store, tx, digest))?;
+        if entry.is_some() {
+            lease.committed(&[], &[*digest]);
+        }
+        Ok(entry)
     }
 
     fn has_file(&self, digest: &Digest, size: u64) -> bool {

@@ -70,6 +70,8 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(128);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         if create {
+            // Before anything else is written, else it has no effect.
+            connection.pragma_update(None, "auto_vacuum", "incremental")?;
             connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         }
         connection.execute_batch(&format!(
@@ -166,6 +168,27 @@ impl Database {
         let value = f(&tx).map_err(wrap)?;
         tx.commit().map_err(|source| fail(action, &self.path, source))?;
         Ok(value)
+    }
+
+    /// Gives unused pages and the log back to the file system, unless somebody is in the way.
+    pub(crate) fn compact(&self) -> Result<()> {
+        let connection = self.lock();
+        // Each row is a page given back; the checkpoint's row tells whether it was in somebody's way.
+        let run = |sql: &str| {
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        let compacted = connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| run("PRAGMA incremental_vacuum"))
+            .and_then(|()| run("PRAGMA wal_checkpoint(TRUNCATE)"));
+        let restored = connection.busy_timeout(PATIENCE);
+        match compacted.and(restored) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            other => other.map_err(|source| fail("compacting", &self.path, source)),
+        }
     }
 
     /// A panic in a closure rolled its transaction back, so the connection is sound.

@@ -126,9 +126,6 @@ pub enum Error {
     /// An id prefix belongs to several images.
     #[error("image id `{0}` is ambiguous: several images begin with it")]
     Ambiguous(String),
-    /// A name that becomes a path is not one safe component.
-    #[error("`{0}` is not a valid {1}")]
-    Name(String, &'static str),
     /// A prune filter is malformed or not supported.
     #[error("filter `{0}` is not supported: {1}")]
     Filter(String, &'static str),

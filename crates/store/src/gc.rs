@@ -75,7 +75,6 @@ impl Store {
         garbage.single.into_iter().for_each(|record| reclaimed.add(record));
         self.sweep(&mut reclaimed)?;
         self.sweep_partials(partial_age, &mut reclaimed)?;
-        self.sweep_locks()?;
         trash::empty(&self.shared.layout)?;
         Ok(reclaimed)
     }
@@ -131,7 +130,7 @@ impl Store {
         })?;
         let _held = match finished {
             Some(true) => return Ok(()),
-            Some(false) => match self.try_lock(&format!("tree-{name}"), LockMode::Exclusive)? {
+            Some(false) => match lock::try_lock_dir(&path, LockMode::Exclusive)? {
                 Some(lock) => Some(lock),
                 None => return Ok(()),
             },
@@ -161,14 +160,6 @@ impl Store {
             if old && remove_unlocked(&path)? {
                 reclaimed.add(stray(format!("partial/{name}"), Kind::Blob, metadata.blocks() * 512));
             }
-        }
-        Ok(())
-    }
-
-    fn sweep_locks(&self) -> Result<()> {
-        let directory = self.shared.layout.locks();
-        for name in list(&directory)? {
-            remove_unlocked(&directory.join(name))?;
         }
         Ok(())
     }

@@ -165,7 +165,7 @@ pub(crate) fn resume(store: Store, expected: &Descriptor) -> Result<Resumable> {
     }
     let path = store.shared.layout.partials().join(expected.digest.hex());
     let mut file = lock::lock_file(&path, LockMode::Exclusive)?;
-    if store.blobs().hold(&expected.digest)? {
+    if store.blobs().hold_settled(&expected.digest)? {
         // Downloaded by somebody else while this session waited.
         fs::remove_file(&path).on("removing", &path)?;
         return Ok(Resumable::Have);

@@ -8,12 +8,12 @@
 //! │   ├── index.json         the tagged images that have a manifest; rewritten after changes
 //! │   └── blobs/sha256/<hex> 0444, whole or not there
 //! ├── db/v1/store.sqlite     the index (WAL): what each file is, who refers to it, what the solver knows
-//! ├── layers/<id>/fs         a layer as a tree: an overlay lower directory
+//! ├── layers/<id>/fs         a layer as a tree: an overlay lower directory; <id> is locked (flock) while it is made
 //! │              work        overlay's work directory while the tree is made
 //! ├── cachemounts/<hash>/<n>/{data,ready} and <n>.lock
 //! ├── contexts/<name>        memories of build contexts; each file is replaced whole by its owner
 //! ├── partial/<hex>          downloads that were cut off, locked while they grow
-//! ├── locks/<name>           named locks (flock); gone when nobody holds them
+//! ├── locks                  a file of which each named lock is one byte
 //! ├── leases/<id>            one file for each running session, locked (flock) as long as it lives
 //! ├── tmp/<lease>/           temporary files of a session
 //! └── trash/<random>         what is being deleted
@@ -151,7 +151,7 @@ impl Layout {
     /// All directories, parents first.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let nested = ["oci", "oci/blobs", "oci/blobs/sha256", "db", "db/v1"];
-        let flat = ["layers", "cachemounts", "contexts", "partial", "locks", "leases", "tmp", "trash"];
+        let flat = ["layers", "cachemounts", "contexts", "partial", "leases", "tmp", "trash"];
         nested.iter().chain(&flat).map(|name| self.root.join(name)).collect()
     }
 }

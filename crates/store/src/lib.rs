@@ -9,6 +9,7 @@ pub mod layout;
 
 mod blob;
 mod builds;
+mod check;
 mod database;
 mod disk;
 mod error;
@@ -33,6 +34,7 @@ pub use rusqlite;
 
 pub use blob::{BlobInfo, Blobs};
 pub use builds::{BuildRecord, BuildStatus, Builds};
+pub use check::Problem;
 pub use database::Database;
 pub use disk::disk_usage;
 pub use error::{Error, Result};

@@ -1,17 +1,21 @@
-//! Locks by name, held among threads and processes, free when their holder dies.
+//! Locks, held among threads and processes, free when their holder dies.
 //!
-//! A lock is a flock on a file. The file is removed by its last exclusive holder, so whoever obtained a lock
-//! looks whether the file still has its name, else begins again.
+//! Locks by name are bytes of one file, at the place the name's hash tells, so that taking one makes no
+//! file. (Two names at one place, one chance in 2^63, would exclude each other.) Things that have a file or
+//! directory of their own are locked by flock upon it; whoever obtained such a lock looks whether the file still
+//! has its name, else begins again, since a holder may remove it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rbuild_oci::Digest;
+use rbuild_sys::lock::{ByteLock, lock_byte, try_lock_byte};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,28 +30,34 @@ pub enum LockMode {
 #[derive(Debug)]
 pub struct NamedLock {
     _file: File,
-    path: PathBuf,
-    mode: LockMode,
 }
 
-impl Drop for NamedLock {
-    fn drop(&mut self) {
-        if self.mode == LockMode::Exclusive {
-            // A file left behind is only a file; the lock falls with the descriptor.
-            let _ = std::fs::remove_file(&self.path);
-        }
+/// Waits for the lock `name` of the file `path`.
+pub(crate) fn named(path: &Path, name: &str, mode: LockMode) -> Result<NamedLock> {
+    let file = open(path)?;
+    lock_byte(&file, place(name), byte_lock(mode)).on("locking", path)?;
+    Ok(NamedLock { _file: file })
+}
+
+/// Takes the lock `name` of the file `path` if it is free.
+pub(crate) fn try_named(path: &Path, name: &str, mode: LockMode) -> Result<Option<NamedLock>> {
+    let file = open(path)?;
+    let free = try_lock_byte(&file, place(name), byte_lock(mode)).on("locking", path)?;
+    Ok(free.then_some(NamedLock { _file: file }))
+}
+
+fn byte_lock(mode: LockMode) -> ByteLock {
+    match mode {
+        LockMode::Shared => ByteLock::Shared,
+        LockMode::Exclusive => ByteLock::Exclusive,
     }
 }
 
-pub(crate) fn named(directory: &Path, name: &str, mode: LockMode) -> Result<NamedLock> {
-    let path = directory.join(check_name(name)?);
-    let file = lock_file(&path, mode)?;
-    Ok(NamedLock { _file: file, path, mode })
-}
-
-pub(crate) fn try_named(directory: &Path, name: &str, mode: LockMode) -> Result<Option<NamedLock>> {
-    let path = directory.join(check_name(name)?);
-    Ok(try_lock_file(&path, mode)?.map(|file| NamedLock { _file: file, path, mode }))
+fn place(name: &str) -> i64 {
+    let digest = Digest::of(name.as_bytes());
+    let first = digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
+    // The last byte of the range cannot be locked.
+    (i64::from_le_bytes(*first) & i64::MAX).min(i64::MAX - 1)
 }
 
 /// Makes the file if need be, and waits for its lock.
@@ -71,6 +81,32 @@ pub(crate) fn try_lock_file(path: &Path, mode: LockMode) -> Result<Option<File>>
         if has_name(&file, path)? {
             return Ok(Some(file));
         }
+    }
+}
+
+/// Waits for the lock of a directory; none if it is not there.
+pub(crate) fn lock_dir(path: &Path, mode: LockMode) -> Result<Option<File>> {
+    loop {
+        let Some(file) = open_existing(path)? else { return Ok(None) };
+        flock(&file, operation(mode)).on("locking", path)?;
+        if has_name(&file, path)? {
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Takes the lock of a directory if it is there and free.
+pub(crate) fn try_lock_dir(path: &Path, mode: LockMode) -> Result<Option<File>> {
+    let Some(file) = open_existing(path)? else { return Ok(None) };
+    Ok((try_lock(&file, mode).on("locking", path)? && has_name(&file, path)?).then_some(file))
+}
+
+fn open_existing(path: &Path) -> Result<Option<File>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
+    match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).on("opening", path),
     }
 }
 
@@ -128,12 +164,4 @@ fn has_name(file: &File, path: &Path) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).on("reading", path),
     }
-}
-
-fn check_name(name: &str) -> Result<&str> {
-    let safe = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-    if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(safe) {
-        return Err(Error::Name(name.chars().take(200).collect(), "lock name"));
-    }
-    Ok(name)
 }

@@ -131,6 +131,7 @@ impl Store {
         let partial_age = options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
         let collected = self.collect_with(partial_age)?;
         collected.records.into_iter().for_each(|record| reclaimed.add(record));
+        self.database().compact()?;
         Ok(reclaimed)
     }
 

@@ -138,7 +138,7 @@ impl Store {
     /// Waits for the lock `name` among all processes of this store.
     ///
     /// # Errors
-    /// If `name` is not a safe file name, or the lock file cannot be made.
+    /// If the lock file cannot be made.
     pub fn lock(&self, name: &str, mode: LockMode) -> Result<NamedLock> {
         lock::named(&self.shared.layout.locks(), name, mode)
     }

@@ -47,7 +47,7 @@ pub(crate) fn discard(layout: &Layout, path: &Path) -> Result<bool> {
 pub(crate) fn remove_now(layout: &Layout, path: &Path) -> io::Result<()> {
     let name = random_name();
     fs::rename(path, layout.trash().join(&name))?;
-    let trash = open_dir(rustix::fs::CWD, &layout.trash())?;
+    let trash = open_dir(rustix::fs::CWD, layout.trash())?;
     let name = CString::new(name).expect("hexadecimal digits hold no NUL");
     Ok(remove(trash.as_fd(), &name)?)
 }

@@ -1,6 +1,6 @@
 //! Making a layer's tree, by one session at a time, named only when whole.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use rbuild_oci::ChainId;
@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use crate::error::{Error, Result};
 use crate::store::{make_dir, millis};
-use crate::{LayerId, Layers, LockMode, NamedLock, Store, Tree, trash};
+use crate::{LayerId, Layers, LockMode, Store, Tree, lock, trash};
 
 /// What [`Layers::begin_tree`] found.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct TreeBuild {
     id: LayerId,
     directory: PathBuf,
     finished: bool,
-    _lock: NamedLock,
+    _lock: File,
 }
 
 impl Layers<'_> {
@@ -38,7 +38,14 @@ impl Layers<'_> {
         if let Some(tree) = self.get(id)?.tree {
             return Ok(TreeState::Ready(tree));
         }
-        let lock = self.store().lock(&format!("tree-{id}"), LockMode::Exclusive)?;
+        let layout = &self.store().shared.layout;
+        let directory = layout.layer(id);
+        let lock = loop {
+            make_dir(&directory)?;
+            if let Some(lock) = lock::lock_dir(&directory, LockMode::Exclusive)? {
+                break lock;
+            }
+        };
         // Held, so that it is not collected while it is made.
         if !self.hold(&[id])? {
             return Err(Error::NoLayer(id));
@@ -46,11 +53,9 @@ impl Layers<'_> {
         if let Some(tree) = self.get(id)?.tree {
             return Ok(TreeState::Ready(tree));
         }
-        let layout = &self.store().shared.layout;
-        let directory = layout.layer(id);
         // What a killed process left, or a tree that may not have reached the disk before a power cut.
-        trash::discard(layout, &directory)?;
-        make_dir(&directory)?;
+        trash::discard(layout, &directory.join("fs"))?;
+        trash::discard(layout, &directory.join("work"))?;
         let build = TreeBuild { store: self.store().clone(), id, directory, finished: false, _lock: lock };
         make_dir(&build.fs())?;
         set_mode(&build.fs(), 0o755)?;

@@ -10,6 +10,7 @@ pub mod clone;
 pub mod dir;
 pub mod dirfd;
 pub mod host;
+pub mod lock;
 pub mod mount;
 pub mod netns;
 pub mod pidfd;

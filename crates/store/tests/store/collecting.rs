@@ -148,7 +148,7 @@ fn the_least_used_goes_first() -> Result<()> {
     let store = Store::open_with(directory.path(), Options { clock })?;
     let usage = store.usage()?;
     let one = usage.records[1].size;
-    let ids = || Ok::<_, anyhow::Error>(store.results().list()?.into_iter().map(|r| r.id).collect::<HashSet<_>>());
+    let ids = || Ok::<_, anyhow::Error>(Store::open(directory.path())?.results().list()?.into_iter().map(|r| r.id).collect::<HashSet<_>>());
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<String>>();
 
     let keep = PruneOptions { keep_storage: Some(usage.total - one), ..PruneOptions::default() };
@@ -163,9 +163,12 @@ fn the_least_used_goes_first() -> Result<()> {
     let named = PruneOptions { filters: vec![Filter::Description("r2".to_owned())], ..PruneOptions::default() };
     assert_eq!(store.prune(&named)?.bytes, one);
     image(&store, "i", &[base, tops[0]], &["i"])?;
+    drop(store);
     let store = Store::open_with(directory.path(), Options { clock })?;
     store.prune(&PruneOptions::default())?;
-    assert!(store.results().get("r0")?.is_some_and(|r| r.layers.len() == 2) || store.results().get("r0")?.is_none());
+    assert_eq!(ids()?, set(&["r0"]), "what images share is kept unless all is asked for");
+    store.prune(&PruneOptions { all: true, ..PruneOptions::default() })?;
+    assert_eq!(ids()?, set(&[]));
     assert!(store.layers().get(tops[0]).is_ok(), "the image has it");
     assert!(store.layers().get(tops[3]).is_err());
     Ok(())
@@ -222,12 +225,37 @@ fn removes_what_is_deep_long_and_forbidden() -> Result<()> {
     std::fs::create_dir(top.join("work"))?;
     std::fs::write(top.join("work/file"), "x")?;
     std::os::unix::fs::symlink(fixture.directory.path(), top.join("work/link"))?;
-    std::fs::set_permissions(top.join("work"), std::fs::Permissions::from_mode(0))?;
+    std::fs::set_permissions(top.join("work"), std::fs::Permissions::from_mode(0o000))?;
     fixture.store.discard(&top)?;
     assert!(!top.exists());
     fixture.store.discard(&top)?;
     fixture.store.maintain()?;
     assert_eq!(std::fs::read_dir(fixture.root().join("trash"))?.count(), 0);
     assert!(fixture.root().exists());
+    Ok(())
+}
+
+#[test]
+fn check_finds_what_would_be_trusted() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let store = &fixture.store;
+    let (a, b) = (layer(store, "a")?, layer(store, "b")?);
+    let id = image(store, "one", &[a], &["one"])?;
+    result(store, "r", &[b])?;
+    assert_eq!(store.check(false)?, []);
+    let config = store.blobs().path(&id.0);
+    std::fs::remove_file(&config)?;
+    std::fs::write(&config, "CONFIG of one")?;
+    for layer in [a, b] {
+        store.layers().discard_tree(layer)?;
+    }
+    std::fs::remove_file(store.blobs().path(&store.layers().get(b)?.blobs[0].descriptor.digest))?;
+    let problems: Vec<String> = store.check(false)?.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    for part in ["has digest", "missing", &format!("layer {b}"), &format!("image {id}")] {
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:?}");
+    }
+    store.check(true)?;
+    assert_eq!(store.results().get("r")?, None);
     Ok(())
 }

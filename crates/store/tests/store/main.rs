@@ -95,6 +95,6 @@ fn result(store: &Store, id: &str, layers: &[LayerId]) -> Result<()> {
 /// How many blobs, layers, and entries of the directories that are empty at rest there are.
 fn left(store: &Store) -> Result<(usize, usize, usize)> {
     let count = |name: &str| Ok::<_, anyhow::Error>(std::fs::read_dir(store.root().join(name))?.count());
-    let rest = count("tmp")? + count("trash")? + count("partial")? + count("locks")? + count("cachemounts")?;
+    let rest = count("tmp")? + count("trash")? + count("partial")? + count("cachemounts")?;
     Ok((count("oci/blobs/sha256")?, count("layers")?, rest))
 }

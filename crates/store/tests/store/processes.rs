@@ -170,3 +170,68 @@ fn builds_and_pruning_at_once_lose_nothing() -> Result<()> {
     assert_eq!(left(&fixture.store)?, (0, 0, 0));
     Ok(())
 }
+
+/// Fills the small file system it is given, and finds its way out.
+#[test]
+#[ignore = "the body of a child process"]
+fn child_filling() -> Result<()> {
+    let root = root_from_stdin()?;
+    let store = Store::open(&root)?;
+    let kept = store.blobs().put(b"kept")?;
+    image(&store, "kept", &[], &["kept"])?;
+    let fill = || -> Result<Digest, rbuild_store::Error> {
+        let mut ingest = store.blobs().ingest(None)?;
+        for n in 0..100_u8 {
+            ingest.write_all(&vec![n; 100_000]).map_err(|error| ingest.explain(error))?;
+        }
+        ingest.commit()
+    };
+    let error = fill().expect_err("ten megabytes do not fit");
+    anyhow::ensure!(error.is_no_space() && error.to_string().contains("no space left on device"), "{error}");
+    anyhow::ensure!(error.to_string().contains("store/tmp/"), "{error}");
+    store.blobs().put(b"small things fit again")?;
+    // Until nothing fits at all, not even a row.
+    let mut reasons = Vec::new();
+    for n in 0_u32..100_000 {
+        match store.blobs().put(&n.to_le_bytes().repeat(500)) {
+            Ok(_) => {}
+            Err(error) => reasons.push(error.to_string()),
+        }
+        if reasons.len() == 3 {
+            break;
+        }
+    }
+    anyhow::ensure!(reasons.iter().all(|reason| reason.contains("no space left on device")), "{reasons:?}");
+    drop(store);
+    let store = Store::open(&root)?;
+    store.prune(&PruneOptions { images: ImagePrune::None, ..EVERYTHING })?;
+    anyhow::ensure!(store.check(false)?.is_empty());
+    anyhow::ensure!(!store.blobs().has(&kept)? && store.images().resolve("kept").is_ok());
+    anyhow::ensure!(disk_usage(&root)? < 1 << 20);
+    store.blobs().put(&[1; 1_000_000])?;
+    Ok(())
+}
+
+#[test]
+fn root_a_full_disk_is_survived() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can mount a small file system");
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    let script = "mount -t tmpfs -o size=4m,mode=0700 tmpfs \"$1\" && exec \"$2\" --exact processes::child_filling --ignored --nocapture";
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(directory.path())
+        .arg(std::env::current_exe()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let root = directory.path().join("store");
+    child.stdin.take().expect("it was asked for").write_all(root.to_str().expect("text").as_bytes())?;
+    let output = child.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    Ok(())
+}
