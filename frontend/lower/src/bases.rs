@@ -27,7 +27,7 @@ pub(crate) enum Found {
 /// What a named context is.
 pub(crate) enum Content {
     Scratch,
-    Image { reference: Reference, image: Box<ImageConfig>, written: Reference },
+    Image { reference: Reference, image: Box<ImageConfig> },
     Layout { store: String, digest: Digest, image: Box<ImageConfig> },
     Git(Box<GitRef>),
     Http(String),
@@ -94,8 +94,8 @@ async fn look_up_context(front: &Frontend<'_>, unit: &Unit<'_>, context: &NamedC
         Kind::Scratch => Content::Scratch,
         Kind::Image(written) => {
             let mode = front.request.resolve_mode;
-            let found = front.bridge.resolve_image(&written, platform, mode, &shown(&written.familiar())).await.map_err(failed)?;
-            Content::Image { reference: found.reference, image: Box::new(found.image), written }
+            let found = front.bridge.resolve_image(&written, platform, mode, &shown(context.written())).await.map_err(failed)?;
+            Content::Image { reference: found.reference, image: Box::new(found.image) }
         }
         Kind::Layout { store, digest } => {
             let name = shown(&format!("{}@{digest}", context.name));
@@ -198,12 +198,12 @@ impl Frontend<'_> {
             }
             Content::Git(git) => (source_op::git(&git), None, named(format!("[internal] load git source {}", context.input)), None),
             Content::Http(address) => (source_op::http(&address, "context", None), None, name(&address), None),
-            Content::Image { reference, image, written } => {
+            Content::Image { reference, image } => {
                 let used = UsedImage { name: context.name.clone(), reference: reference.clone(), platform: state.platform.clone() };
                 self.used.push(used);
                 let mode = Some(self.request.resolve_mode).filter(|mode| *mode != ResolveMode::Default);
                 let source = source_op::image(&reference, mode.and_then(ResolveMode::attribute));
-                (source, Some(state.platform.clone()), name(&written.familiar()), Some(*image))
+                (source, Some(state.platform.clone()), name(context.written()), Some(*image))
             }
             Content::Layout { store, digest, image } => {
                 let shown = Reference::parse(&context.name).map_err(|error| fail(self.plan.units[index].place, error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rbuild_dockerfile::{Dockerfile, Lexer, Linter};
+use rbuild_dockerfile::{Dockerfile, Lexer, Linter, Place};
 use rbuild_graph::{Builder, Node};
 use rbuild_oci::Platform;
 
@@ -10,7 +10,7 @@ use crate::bases;
 use crate::bridge::Bridge;
 use crate::context::Context;
 use crate::dispatch::Walk;
-use crate::error::Fallible;
+use crate::error::{Fallible, fail};
 use crate::globals::Globals;
 use crate::lowered::UsedImage;
 use crate::request::Request;
@@ -41,6 +41,8 @@ pub(crate) struct Frontend<'a> {
     /// Local named contexts, of which the paths in use are known last.
     pub(crate) locals: Vec<LocalContext>,
     pub(crate) used: Vec<UsedImage>,
+    /// Bytes that may still be made.
+    pub(crate) budget: usize,
 }
 
 /// A local named context whose op is still to be made.
@@ -52,7 +54,18 @@ pub(crate) struct LocalContext {
     pub(crate) exclude: Vec<String>,
 }
 
+/// Most bytes of ops and configuration that a Dockerfile may become: expansion and inheritance could
+/// make a small file fill the memory.
+pub(crate) const MAX_SIZE: usize = 64 << 20;
+
 impl Frontend<'_> {
+    /// Counts bytes that were made.
+    pub(crate) fn spend(&mut self, bytes: usize, at: Place) -> Fallible<()> {
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.ok_or_else(|| fail(at, format!("the Dockerfile becomes larger than the limit of {MAX_SIZE} bytes")))?;
+        Ok(())
+    }
+
     /// Looks up the bases of all units in need, until triggers bring nothing new (G012).
     pub(crate) async fn resolve(&mut self) -> Fallible<Vec<bool>> {
         loop {
@@ -74,14 +87,22 @@ impl Frontend<'_> {
 
     /// Walks the instructions of all stages in need, in the order of the file.
     pub(crate) fn walk(&mut self, reachable: &[bool]) -> Fallible<()> {
-        for index in 0..self.plan.declared {
-            if !reachable[index] || self.walked[index] {
+        for (index, needed) in reachable.iter().enumerate().take(self.plan.declared) {
+            if !needed || self.walked[index] {
                 continue;
             }
-            let state = match (self.states[index].take(), &self.plan.units[index].base) {
+            let base = match self.plan.units[index].base {
+                Base::Unit(base) => Some(base),
+                Base::Scratch | Base::Image(_) => None,
+            };
+            let state = match (self.states[index].take(), base) {
                 (Some(state), _) => state,
-                (None, Base::Unit(base)) => self.states[*base].as_ref().expect("bases come before in the file").child(),
-                (None, _) => State::empty(self.target_platform.clone(), index),
+                (None, Some(base)) => {
+                    let child = self.states[base].as_ref().expect("bases come before in the file").child();
+                    self.spend(child.size(), self.plan.units[index].place)?;
+                    child
+                }
+                (None, None) => State::empty(self.target_platform.clone(), index),
             };
             self.walked[index] = true;
             let state = Walk::of(self, index, state)?;
@@ -114,9 +135,9 @@ impl Frontend<'_> {
     /// Adds the triggers of base images and base stages. Returns whether they need something new.
     fn trigger(&mut self, reachable: &[bool]) -> Fallible<bool> {
         let mut new = false;
-        for index in 0..self.plan.declared {
+        for (index, needed) in reachable.iter().enumerate().take(self.plan.declared) {
             let unit = &self.plan.units[index];
-            if !reachable[index] || unit.triggered || unit.context.is_some() {
+            if !needed || unit.triggered || unit.context.is_some() {
                 continue;
             }
             let triggers = match unit.base {

@@ -120,6 +120,7 @@ async fn prepare<'a>(dockerfile: &'a Dockerfile, request: &'a Request, bridge: &
         paths: Vec::new(),
         locals: Vec::new(),
         used: Vec::new(),
+        budget: frontend::MAX_SIZE,
     })
 }
 

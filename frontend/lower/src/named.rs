@@ -43,6 +43,12 @@ pub(crate) fn find(name: &str, platform: Option<&Platform>, request: &Request) -
 }
 
 impl NamedContext {
+    /// Returns what follows the scheme, as it was written.
+    pub(crate) fn written(&self) -> &str {
+        let rest = self.input.split_once(':').map_or(self.input.as_str(), |(_, rest)| rest);
+        rest.strip_prefix("//").unwrap_or(rest)
+    }
+
     /// Reads what the context is.
     pub(crate) fn kind(&self) -> Result<Kind, String> {
         let invalid = || format!("invalid context specifier {} for {}", self.input, self.shown);

@@ -84,6 +84,16 @@ impl State {
         child
     }
 
+    /// Returns about how many bytes a copy takes.
+    pub(crate) fn size(&self) -> usize {
+        let config = &self.image.config;
+        let keys = config.exposed_ports.keys().chain(config.volumes.keys()).chain(config.labels.keys());
+        let texts = keys.chain(config.labels.values()).chain(&config.env).map(String::len);
+        let history = self.image.history.iter().map(|entry| entry.created_by.len() + size_of::<History>());
+        let args = self.build_args.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+        texts.chain(history).chain(args).map(|bytes| bytes + size_of::<String>()).sum::<usize>() + self.variables.size()
+    }
+
     /// Adds an entry to the history (H001).
     pub(crate) fn commit(&mut self, text: String, with_layer: bool, epoch: Option<i64>) {
         self.image.history.push(History {

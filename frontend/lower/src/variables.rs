@@ -20,6 +20,11 @@ impl Variables {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Returns about how many bytes a copy takes.
+    pub(crate) fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>()).sum()
+    }
+
     /// Returns the list as `NAME=value`.
     pub(crate) fn to_list(&self) -> Vec<String> {
         self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()

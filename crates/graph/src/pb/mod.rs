@@ -43,6 +43,7 @@ pub struct Op {
 }
 
 /// What a vertex does.
+#[allow(clippy::large_enum_variant, reason = "the large one is also the common one")]
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Kind {
     /// Runs a process.

@@ -11,6 +11,9 @@ use crate::error::{Fallible, fail, unexpanded};
 use crate::globals::ArgInfo;
 use crate::text;
 
+/// About how many bytes a port takes in memory.
+const PORT_SIZE: usize = 64;
+
 impl Walk<'_, '_> {
     pub(super) fn env(&mut self, at: &Statement, env: &Env) -> Fallible<()> {
         self.front.linter.legacy_key_value(at);
@@ -21,8 +24,7 @@ impl Walk<'_, '_> {
             history.push_str(&format!(" {name}={value}"));
             self.state.set_env(&name, &value);
         }
-        self.commit(history, false);
-        Ok(())
+        self.commit(history, false)
     }
 
     pub(super) fn label(&mut self, at: &Statement, label: &Label) -> Fallible<()> {
@@ -33,8 +35,7 @@ impl Walk<'_, '_> {
             history.push_str(&format!(" {name}={value}"));
             self.state.image.config.labels.insert(name, value);
         }
-        self.commit(history, false);
-        Ok(())
+        self.commit(history, false)
     }
 
     /// Expands all pairs before any of them is set (S013).
@@ -61,8 +62,7 @@ impl Walk<'_, '_> {
             history.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
             self.state.build_args.push((name.clone(), value));
         }
-        self.commit(format!("ARG {}", history.join(" ")), false);
-        Ok(())
+        self.commit(format!("ARG {}", history.join(" ")), false)
     }
 
     /// Returns the value and whether it is a global one.
@@ -95,15 +95,15 @@ impl Walk<'_, '_> {
 
     pub(super) fn maintainer(&mut self, maintainer: &Maintainer) -> Fallible<()> {
         self.state.image.author.clone_from(&maintainer.name);
-        self.commit(format!("MAINTAINER {}", maintainer.name), false);
-        Ok(())
+        self.commit(format!("MAINTAINER {}", maintainer.name), false)
     }
 
     pub(super) fn cmd(&mut self, at: &Statement, cmd: &Cmd) -> Fallible<()> {
         self.front.linter.used_once(at, &mut self.state.own.cmd);
         let words = self.words(at, &cmd.command);
-        self.commit(format!("CMD {}", text::quoted_list(&words)), false);
-        self.state.image.config.cmd = Some(words);
+        self.commit(format!("CMD {}", text::quoted_list(&words)), false)?;
+        // An empty list is written as none, as BuildKit's encoder does.
+        self.state.image.config.cmd = Some(words).filter(|words| !words.is_empty());
         self.state.image.config.args_escaped = true;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Walk<'_, '_> {
     pub(super) fn entrypoint(&mut self, at: &Statement, entrypoint: &Entrypoint) -> Fallible<()> {
         self.front.linter.used_once(at, &mut self.state.own.entrypoint);
         let words = self.words(at, &entrypoint.command);
-        self.commit(format!("ENTRYPOINT {}", text::quoted_list(&words)), false);
+        self.commit(format!("ENTRYPOINT {}", text::quoted_list(&words)), false)?;
         self.state.image.config.entrypoint = Some(words).filter(|words| !words.is_empty());
         if !self.state.own.cmd.is_set() {
             self.state.image.config.cmd = None;
@@ -143,7 +143,7 @@ impl Walk<'_, '_> {
             start_interval: nanoseconds(check.start_interval),
             retries: i64::from(check.retries),
         };
-        self.commit(format!("HEALTHCHECK {}", text::health(&health)), false);
+        self.commit(format!("HEALTHCHECK {}", text::health(&health)), false)?;
         self.state.image.config.healthcheck = Some(health);
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Walk<'_, '_> {
     pub(super) fn user(&mut self, at: &Statement, user: &User) -> Fallible<()> {
         let user = self.expand(at, &user.user)?;
         self.state.user.clone_from(&user);
-        self.commit(format!("USER {user}"), false);
+        self.commit(format!("USER {user}"), false)?;
         self.state.image.config.user = user;
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Walk<'_, '_> {
             }
             paths.push(path);
         }
-        self.commit(format!("VOLUME {}", text::list(&paths)), false);
+        self.commit(format!("VOLUME {}", text::list(&paths)), false)?;
         self.state.image.config.volumes.extend(paths.into_iter().map(|path| (path, empty_object())));
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Walk<'_, '_> {
             let place = Place { span: signal.signal.span, lines: at.lines };
             return Err(fail(place, format!("invalid signal: {value}")));
         }
-        self.commit(format!("STOPSIGNAL {value}"), false);
+        self.commit(format!("STOPSIGNAL {value}"), false)?;
         self.state.image.config.stop_signal = value;
         Ok(())
     }
@@ -191,16 +191,17 @@ impl Walk<'_, '_> {
             for word in words.map_err(|error| unexpanded(place, &error))?.words {
                 let port = Port::parse(&word).map_err(|error| fail(place, error.to_string()))?;
                 self.front.linter.expose(at, &word, &port);
+                self.front.spend(port.range.len() * PORT_SIZE, place)?;
                 ports.extend(port.names());
             }
         }
-        self.commit(format!("EXPOSE {}", text::list(&ports)), false);
+        self.commit(format!("EXPOSE {}", text::list(&ports)), false)?;
         self.state.image.config.exposed_ports.extend(ports.into_iter().map(|port| (port, empty_object())));
         Ok(())
     }
 
     pub(super) fn shell(&mut self, shell: &Shell) -> Fallible<()> {
-        self.commit(format!("SHELL {}", text::list(&shell.words)), false);
+        self.commit(format!("SHELL {}", text::list(&shell.words)), false)?;
         self.state.image.config.shell.clone_from(&shell.words);
         Ok(())
     }

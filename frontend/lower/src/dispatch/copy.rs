@@ -10,7 +10,8 @@ use super::owner::{Mode, mode};
 use crate::error::{Fallible, fail};
 use crate::names::{internal, named, shown};
 use crate::stages::{Command, Source};
-use crate::{git, path, source_op};
+use crate::git::{self, GitRef};
+use crate::{path, source_op};
 
 /// A `COPY` or `ADD` with all words expanded.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ impl Walk<'_, '_> {
         let copying = self.expand_copy(at, copying, chown, chmod, add.checksum.as_ref(), &add.sources)?;
         let context = self.front.context.output();
         self.transfer(command, &copying, Source::Default, context)?;
-        let local = |path: &str| !path.starts_with("http://") && !path.starts_with("https://");
+        let local = |path: &str| !is_address(path) && !matches!(git::parse(path), Ok(Some(GitRef { like_a_path: false, .. })));
         for (path, _) in copying.paths.iter().filter(|(path, _)| local(path)) {
             self.use_path(Source::Default, path);
         }
@@ -125,6 +126,7 @@ impl Walk<'_, '_> {
         let mut file = Actions::upon(base);
         let text = shown(self.front.lexer, &at.original, &self.state.variables);
         let name = self.step_name(&text, command);
+        let linked = link.then(|| self.step_name_again(&format!("LINK {text}"), command));
         let template = self.template(copying, base.is_some(), at)?;
         for (path, place) in &copying.paths {
             let (from, copy) = match self.remote(copying, path, &name, template.clone(), *place)? {
@@ -136,33 +138,33 @@ impl Walk<'_, '_> {
                     (input, local(copying, path, template.clone()))
                 }
             };
+            self.front.spend(copy.dest.len() + copy.src.len(), self.at)?;
             file.copy(from, copy);
         }
         for (name, content) in &copying.files {
+            self.front.spend(content.len(), self.at)?;
             let (from, src) = self.inline(name, content);
             file.copy(Some(from), pb::FileActionCopy { src, ..template.clone() });
         }
-        self.finish_copy(command, copying, file, name, link.then_some(text));
-        Ok(())
+        self.finish_copy(command, copying, file, name, linked)
     }
 
-    fn finish_copy(&mut self, command: &Command<'_>, copying: &Copying, file: Actions, name: String, link: Option<String>) {
+    fn finish_copy(&mut self, command: &Command<'_>, copying: &Copying, file: Actions, name: String, linked: Option<String>) -> Fallible<()> {
         let at = command.statement.as_ref();
         let mut metadata = named(&name);
         metadata.ignore_cache = self.state.own.ignore_cache;
         let locations = self.locations(at);
         let (kind, inputs) = file.into_op();
         let builder = &mut self.front.builder;
-        let output = match link {
+        let output = match linked {
             None => source_op::add(builder, kind, None, inputs, &metadata, &locations),
-            Some(text) => {
+            Some(linked) => {
                 let id = Digest::of(format!("{name}\n{:?}", at.lines).as_bytes()).hex();
                 let group = |weak| Some(pb::ProgressGroup { id: id.clone(), name: name.clone(), weak });
                 metadata.progress_group = group(true);
                 let copied = source_op::add(builder, kind, None, inputs, &metadata, &locations);
-                let step = |text: &str| name.replacen(&text[..], &format!("LINK {text}"), 1);
                 let mut merged = pb::OpMetadata { progress_group: group(false), ..metadata.clone() };
-                merged.merge(&named(step(&text)));
+                merged.merge(&named(linked));
                 match self.state.output {
                     None => copied,
                     Some(below) => {
@@ -174,7 +176,7 @@ impl Walk<'_, '_> {
             }
         };
         self.state.output = Some(output);
-        self.commit(history(copying), true);
+        self.commit(history(copying), true)
     }
 
     /// Returns what all copies of an instruction have in common.
@@ -205,7 +207,7 @@ impl Walk<'_, '_> {
         match copying.paths.as_slice() {
             [(path, place)] => {
                 let is_git = matches!(git::parse(path), Ok(Some(_)) | Err(_));
-                if is_git || path.starts_with("http://") || path.starts_with("https://") {
+                if is_git || is_address(path) {
                     return Ok(());
                 }
                 Err(fail(*place, "checksum requires HTTP(S) or Git sources"))
@@ -289,6 +291,11 @@ fn history(copying: &Copying) -> String {
     copying.paths.iter().for_each(|(path, _)| text.push_str(&format!(" {path}")));
     copying.files.iter().for_each(|(name, _)| text.push_str(&format!(" <<{name}")));
     format!("{text} {} # buildkit", copying.destination)
+}
+
+/// Returns whether `path` is fetched by http.
+pub(super) fn is_address(path: &str) -> bool {
+    path.starts_with("http://") || path.starts_with("https://")
 }
 
 fn texts(templates: &[Template]) -> Vec<String> {

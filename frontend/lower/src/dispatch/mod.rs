@@ -27,6 +27,8 @@ pub(crate) struct Walk<'w, 'a> {
     pub(super) front: &'w mut Frontend<'a>,
     pub(super) state: State,
     pub(super) unit: usize,
+    /// The instruction being walked.
+    at: Place,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -38,7 +40,8 @@ impl<'a> Walk<'_, 'a> {
         state.own.used_args.extend(front.plan.units[unit].used_args.iter().cloned());
         state.begin();
         let commands = std::mem::take(&mut front.plan.units[unit].commands);
-        let mut walk = Walk { front, state, unit };
+        let at = front.plan.units[unit].place;
+        let mut walk = Walk { front, state, unit, at };
         walk.begin();
         let done = commands.iter().try_for_each(|command| walk.command(command));
         walk.end();
@@ -72,6 +75,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn command(&mut self, command: &Command<'a>) -> Fallible<()> {
         let at = command.statement.as_ref();
+        self.at = at.place();
         match &at.instruction {
             Instruction::Add(add) => self.add(command, add),
             Instruction::Arg(arg) => self.arg(at, arg),
@@ -97,9 +101,11 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Adds an entry to the history.
-    fn commit(&mut self, text: String, with_layer: bool) {
+    fn commit(&mut self, text: String, with_layer: bool) -> Fallible<()> {
+        self.front.spend(text.len(), self.at)?;
         let epoch = self.front.epoch;
         self.state.commit(text, with_layer, epoch);
+        Ok(())
     }
 
     /// Expands a word of the instruction with the variables as they are before it (S013).
@@ -136,6 +142,13 @@ impl<'a> Walk<'_, 'a> {
         let state = &mut self.state;
         let step = Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
         state.own.counter.next(&step)
+    }
+
+    /// Returns another name for the step named last.
+    fn step_name_again(&self, text: &str, command: &Command<'_>) -> String {
+        let state = &self.state;
+        let step = Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
+        state.own.counter.again(&step)
     }
 
     /// Marks a path of what `source` stands for as used.

@@ -5,7 +5,7 @@ use rbuild_graph::{Output, pb};
 use rbuild_oci::Digest;
 
 use super::Walk;
-use super::copy::Copying;
+use super::copy::{Copying, is_address};
 use crate::error::{Fallible, fail};
 use crate::git::{self, GitRef};
 use crate::names::named;
@@ -30,7 +30,7 @@ impl Walk<'_, '_> {
                 let output = source_op::add_source(&mut self.front.builder, source_op::git(&git), None, &named(name), &[]);
                 Ok(Some((output, pb::FileActionCopy { src: "/".to_owned(), ..template })))
             }
-            _ if path.starts_with("http://") || path.starts_with("https://") => {
+            _ if is_address(path) => {
                 if !copying.is_add {
                     return Err(fail(place, "source can't be a URL for COPY"));
                 }

@@ -29,6 +29,9 @@ impl Walk<'_, '_> {
         let name = self.run_name(command, run, &read);
         let history = self.run_history(&args);
         let (exec, inputs) = self.exec(at, run, args, mounts)?;
+        let words = exec.meta.iter().flat_map(|meta| meta.args.iter().chain(&meta.env));
+        let size = words.map(String::len).sum::<usize>() + name.len();
+        self.front.spend(size, self.at)?;
         let mut metadata = with_command(named(name), &at.original);
         metadata.ignore_cache = self.state.own.ignore_cache;
         metadata.linux_resources.clone_from(&self.front.request.resources);
@@ -36,8 +39,7 @@ impl Walk<'_, '_> {
         let locations = self.locations(at);
         let kind = pb::Kind::Exec(exec);
         self.state.output = Some(source_op::add(&mut self.front.builder, kind, Some(&platform), inputs, &metadata, &locations));
-        self.commit(history, true);
-        Ok(())
+        self.commit(history, true)
     }
 
     /// Returns program and arguments; a script of its own is mounted (F038-F040).

@@ -21,8 +21,7 @@ impl Walk<'_, '_> {
         self.change_directory(&written);
         let directory = self.state.directory.clone();
         if directory == "/" {
-            self.commit(format!("WORKDIR {directory}"), false);
-            return Ok(());
+            return self.commit(format!("WORKDIR {directory}"), false);
         }
         let user = self.state.image.config.user.clone();
         let owner = if user.is_empty() { None } else { Some(self.owner(&user, self.state.output.is_some(), at.place())?) };
@@ -41,8 +40,7 @@ impl Walk<'_, '_> {
         let inputs = self.state.output.into_iter().collect();
         let locations = self.locations(at);
         self.state.output = Some(source_op::add(&mut self.front.builder, kind, None, inputs, &named(name), &locations));
-        self.commit(format!("WORKDIR {directory}"), true);
-        Ok(())
+        self.commit(format!("WORKDIR {directory}"), true)
     }
 
     /// Sets the working directory of the image and of the following steps.
