@@ -22,6 +22,13 @@ const BATCH: usize = 128;
 /// How old a partial download is before it is given up.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// Nothing refers to the layer.
+const DEAD_LAYER: &str = "id NOT IN (SELECT layer FROM image_layers) AND id NOT IN (SELECT layer FROM result_layers)
+    AND id NOT IN (SELECT layer FROM lease_layers) AND id NOT IN (SELECT layer FROM pins)";
+/// Nothing refers to the blob.
+const FREE_BLOB: &str = "digest NOT IN (SELECT digest FROM layer_blobs)
+    AND digest NOT IN (SELECT digest FROM image_blobs) AND digest NOT IN (SELECT digest FROM lease_blobs)";
+
 /// What was freed.
 #[derive(Debug, Clone, Default)]
 pub struct Reclaimed {
@@ -77,6 +84,16 @@ impl Store {
         self.sweep_partials(partial_age, &mut reclaimed)?;
         trash::empty(&self.shared.layout)?;
         Ok(reclaimed)
+    }
+
+    /// Whether there are rows that [`collect`](Self::collect) would remove.
+    pub(crate) fn has_garbage(&self) -> Result<bool> {
+        self.database().read("looking for garbage", |c| {
+            let sql = format!(
+                "SELECT EXISTS(SELECT 1 FROM layers WHERE {DEAD_LAYER}) OR EXISTS(SELECT 1 FROM blobs WHERE {FREE_BLOB})"
+            );
+            c.prepare_cached(&sql)?.query_row([], |row| row.get(0))
+        })
     }
 
     /// Moves blobs without a row to the trash; one that was stored again meanwhile has a row and stays.
@@ -177,19 +194,11 @@ fn unlink(tx: &Transaction<'_>) -> rusqlite::Result<Garbage> {
         .query_map([], |row| Ok((digest_at(row, 0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let dead: HashSet<LayerId> = tx
-        .prepare_cached(
-            "DELETE FROM layers WHERE id NOT IN (SELECT layer FROM image_layers)
-                AND id NOT IN (SELECT layer FROM result_layers) AND id NOT IN (SELECT layer FROM lease_layers)
-                AND id NOT IN (SELECT layer FROM pins) RETURNING id",
-        )?
+        .prepare_cached(&format!("DELETE FROM layers WHERE {DEAD_LAYER} RETURNING id"))?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let free: Vec<(Digest, u64)> = tx
-        .prepare_cached(
-            "DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM layer_blobs)
-                AND digest NOT IN (SELECT digest FROM image_blobs) AND digest NOT IN (SELECT digest FROM lease_blobs)
-                RETURNING digest, disk",
-        )?
+        .prepare_cached(&format!("DELETE FROM blobs WHERE {FREE_BLOB} RETURNING digest, disk"))?
         .query_map([], |row| Ok((digest_at(row, 0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(report(before, &dead, &trees, &owners, free))

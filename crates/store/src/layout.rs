@@ -14,6 +14,7 @@
 //! ├── contexts/<name>        memories of build contexts; each file is replaced whole by its owner
 //! ├── partial/<hex>          downloads that were cut off, locked while they grow
 //! ├── locks                  a file of which each named lock is one byte
+//! ├── steps/<name>           locks of the solver, one file for each step that runs
 //! ├── leases/<id>            one file for each running session, locked (flock) as long as it lives
 //! ├── tmp/<lease>/           temporary files of a session
 //! └── trash/<random>         what is being deleted
@@ -73,8 +74,8 @@ use crate::LayerId;
 pub const VERSION: u32 = 1;
 
 /// The entries of a store's root.
-pub(crate) const ENTRIES: [&str; 11] = [
-    "version", "oci", "db", "layers", "cachemounts", "contexts", "partial", "locks", "leases", "tmp", "trash",
+pub(crate) const ENTRIES: [&str; 12] = [
+    "version", "oci", "db", "layers", "cachemounts", "contexts", "partial", "locks", "steps", "leases", "tmp", "trash",
 ];
 
 /// Paths inside a store.
@@ -130,6 +131,10 @@ impl Layout {
 
     pub(crate) fn partials(&self) -> PathBuf {
         self.root.join("partial")
+    }
+
+    pub(crate) fn steps(&self) -> PathBuf {
+        self.root.join("steps")
     }
 
     pub(crate) fn locks(&self) -> PathBuf {

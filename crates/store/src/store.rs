@@ -159,6 +159,23 @@ impl Store {
         self.lease.temp_dir()
     }
 
+    /// Returns the directory in which the solver locks the steps that run, made at the first call.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn steps_dir(&self) -> Result<PathBuf> {
+        let path = self.shared.layout.steps();
+        if !path.is_dir() {
+            make_dir(&path).or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(path)
+    }
+
+    /// Returns where the solver keeps its tables.
+    pub fn cache_path(&self) -> PathBuf {
+        self.shared.layout.database().with_file_name("cache.sqlite")
+    }
+
     /// Returns the directory in which memories of build contexts are kept, one file each; a file must be
     /// replaced whole, by renaming a temporary one.
     pub fn contexts_dir(&self) -> PathBuf {
@@ -174,16 +191,20 @@ impl Store {
         trash::discard(&self.shared.layout, path).map(|_| ())
     }
 
-    /// Does what may wait: empties the trash, clears up after dead processes, and lets files that were
-    /// written a minute ago count as durable. Not short; meant for a spare moment.
+    /// Does what may wait: clears up after dead processes and failed steps, empties the trash, and lets files
+    /// that were written a minute ago count as durable. Not short if there is something to do; meant for the
+    /// moment after a command has told its result.
     ///
     /// # Errors
     /// The first failure, after trying everything.
     pub fn maintain(&self) -> Result<()> {
-        let leases = self.reap_leases().map(|_| ());
+        let collected = self.reap_leases().and_then(|_| match self.has_garbage()? {
+            true => self.collect().map(|_| ()),
+            false => Ok(()),
+        });
         let settled = self.settle(Duration::from_secs(60));
         let emptied = trash::empty(&self.shared.layout);
-        leases.and(settled).and(emptied)
+        collected.and(settled).and(emptied)
     }
 
     /// Waits until everything older than `age` is on the disk, and remembers it.

@@ -86,6 +86,11 @@ impl TreeBuild {
         self.id
     }
 
+    /// Returns the directory that holds both others and nothing else.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Returns the directory to fill: an overlay upper directory, mode 0755 at first.
     pub fn fs(&self) -> PathBuf {
         self.directory.join("fs")

@@ -111,6 +111,21 @@ fn what_a_session_uses_stays() -> Result<()> {
 }
 
 #[test]
+fn a_spare_moment_clears_up_after_a_failed_build() -> Result<()> {
+    let mut fixture = Fixture::new()?;
+    let kept = layer(&fixture.store, "kept")?;
+    result(&fixture.store, "kept", &[kept])?;
+    layer(&fixture.store, "of a build that failed")?;
+    let failing = fixture.store.layers().create(&NewLayer::default())?;
+    drop(fixture.store.layers().begin_tree(failing)?);
+    fixture.reopen()?;
+    fixture.store.maintain()?;
+    assert_eq!(left(&fixture.store)?, (1, 1, 0));
+    assert!(fixture.store.layers().get(kept)?.tree.is_some());
+    Ok(())
+}
+
+#[test]
 fn pins_outlive_sessions() -> Result<()> {
     let mut fixture = Fixture::new()?;
     let id = layer(&fixture.store, "a")?;
