@@ -1,7 +1,16 @@
 //! The staircase: joins frontend, solver, executor, cache and exporters into one [`Builder`].
 
-pub mod request;
+mod bridge;
+mod builder;
+mod error;
+mod input;
+mod output;
+mod request;
+mod session;
+mod track;
 
+pub use builder::{BuildOutcome, Builder, Parts};
+pub use error::BuildError;
 pub use request::{
     BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
 };

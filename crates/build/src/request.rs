@@ -155,4 +155,6 @@ pub struct BuildRequest {
     pub source_date_epoch: Option<String>,
     /// Proxy variables of the caller's configuration: name and value.
     pub proxies: BTreeMap<String, String>,
+    /// Whether errors are rendered with colours.
+    pub color: bool,
 }

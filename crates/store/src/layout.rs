@@ -75,7 +75,18 @@ pub const VERSION: u32 = 1;
 
 /// The entries of a store's root.
 pub(crate) const ENTRIES: [&str; 12] = [
-    "version", "oci", "db", "layers", "cachemounts", "contexts", "partial", "locks", "steps", "leases", "tmp", "trash",
+    "version",
+    "oci",
+    "db",
+    "layers",
+    "cachemounts",
+    "contexts",
+    "partial",
+    "locks",
+    "steps",
+    "leases",
+    "tmp",
+    "trash",
 ];
 
 /// Paths inside a store.

@@ -21,9 +21,6 @@ use crate::file::{Draft, Empty, copy_all};
 use crate::session::Session;
 use crate::value::{Local, Ref};
 
-/// A tree that a step is about to write.
-pub(crate) type NewTree = TreeBuild;
-
 /// Threads that list a context.
 const SCAN_THREADS: usize = 2;
 
@@ -174,22 +171,48 @@ impl Worker {
     }
 
     /// Makes a writable root upon layers' directories.
-    pub(crate) fn prepare(&self, lowers: &[PathBuf], description: &str) -> Result<(NewTree, Active), OpsError> {
+    pub(crate) fn prepare(&self, lowers: &[PathBuf], description: &str) -> Result<Writable, OpsError> {
         let layer = self.store().layers().create(&NewLayer { description: description.to_owned(), ..NewLayer::default() })?;
         let TreeState::Build(build) = self.store().layers().begin_tree(layer)? else {
             return Err(OpsError::Graph("a new layer has a tree already"));
         };
-        let active = self.roots.prepare(&build.fs(), &build.work(), lowers)?;
-        Ok((build, active))
+        let active = match self.roots.strategy {
+            Strategy::Overlay { .. } => None,
+            _ if lowers.is_empty() => None,
+            _ => Some(self.roots.prepare(&build.fs(), lowers)?),
+        };
+        Ok(Writable { build, active })
     }
 
     /// Keeps what a step wrote.
-    pub(crate) fn commit(&self, build: NewTree, active: Active) -> Result<LayerId, OpsError> {
+    pub(crate) fn commit(&self, writable: Writable) -> Result<LayerId, OpsError> {
+        let Writable { build, active } = writable;
         let layer = build.layer();
-        active.commit()?;
+        if let Some(active) = active {
+            active.commit()?;
+        }
         let size = rbuild_store::disk_usage(&build.fs())?;
         build.finish(size, None)?;
         Ok(layer)
+    }
+}
+
+/// A layer that a step writes to.
+pub(crate) struct Writable {
+    build: TreeBuild,
+    /// How the root is made where the kernel has no overlay for us.
+    active: Option<Active>,
+}
+
+impl Writable {
+    /// Returns the directory that takes the changes.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.active.as_ref().map_or_else(|| self.build.fs(), |active| active.upper.clone())
+    }
+
+    /// Returns overlay's work directory.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.active.as_ref().map_or_else(|| self.build.work(), |active| active.work.clone())
     }
 }
 

@@ -51,7 +51,7 @@ impl Operation<Ref> for ExecOperation {
         let paths = key::selectors(&self.op, index, self.inputs);
         let digest = blocking(move || {
             let tree = worker.tree(&value)?;
-            let selection = |path: &String| Selection { path: path.clone(), wildcard: false, follow: true, exclude: None };
+            let selection = |path: &String| Selection { wildcard: false, ..Selection::new(path) };
             let selections: Vec<_> = paths.iter().map(selection).collect();
             let owner = if value.is_local() { Owner::Root } else { Owner::Kept };
             let digest = content::digest(&*tree, &selections, owner)?;

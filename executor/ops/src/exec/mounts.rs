@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rbuild_graph::{Operand, pb};
 use rbuild_oci::Digest;
 use rbuild_sandbox::{BindSource, Handle, Mount, MountKind, Sensitive, Upper};
-use rbuild_snapshot::Active;
 use rbuild_store::{CacheMount, CacheMountRequest, LayerId, Sharing};
 use rbuild_sys::root::{Last, Root};
 use rbuild_tree::content::{self, Owner, Selection};
@@ -18,7 +17,7 @@ use crate::OpsError;
 use crate::file::rooted;
 use crate::ssh::AgentProxy;
 use crate::value::Ref;
-use crate::worker::NewTree;
+use crate::worker::Writable;
 
 /// What a step's mounts need, and what must live as long as it runs.
 #[derive(Default)]
@@ -26,8 +25,8 @@ pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) handles: Vec<OwnedFd>,
     pub(crate) env: Vec<String>,
-    /// Mounts whose changes become outputs: output, layers below, the layer that is made.
-    pub(crate) outputs: Vec<(usize, Vec<LayerId>, NewTree, Active)>,
+    /// Mounts whose changes become outputs: output, layers below, what is written.
+    pub(crate) outputs: Vec<(usize, Vec<LayerId>, Writable)>,
     caches: Vec<Arc<CacheMount>>,
     agents: Vec<AgentProxy>,
     discarded: Vec<tempfile::TempDir>,
@@ -93,9 +92,9 @@ impl Mounts {
         let lowers = step.worker.trees(&layers)?;
         let mut upper = None;
         if let (Ok(output), false) = (usize::try_from(mount.output), mount.readonly) {
-            let (tree, active) = step.worker.prepare(&lowers, step.context.name())?;
-            upper = Some(Upper { upper: active.upper.clone(), work: active.work.clone(), volatile: true });
-            self.outputs.push((output, layers, tree, active));
+            let writable = step.worker.prepare(&lowers, step.context.name())?;
+            upper = Some(Upper { upper: writable.upper(), work: writable.work(), volatile: true });
+            self.outputs.push((output, layers, writable));
         } else if !mount.readonly {
             let scratch = tempfile::Builder::new().prefix("mount-").tempdir_in(step.worker.scratch()?);
             let scratch = scratch.map_err(|error| OpsError::io("making a directory for a mount", error))?;
@@ -181,7 +180,7 @@ fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, O
                 rbuild_store::Error::File { action: "filling", path: directory.to_owned(), source }
             })?;
         }
-        Ok(())
+        Ok::<_, rbuild_store::Error>(())
     };
     Ok(step.worker.store().cache_mounts().acquire(&requests, seed)?)
 }
@@ -189,7 +188,7 @@ fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, O
 /// A cache that begins as a copy of something is another one for each something.
 fn base_digest(step: &Step, layers: &[LayerId]) -> Result<Digest, OpsError> {
     let tree = step.worker.tree(&Ref::Layers(layers.to_vec()))?;
-    let all = Selection { path: String::new(), wildcard: false, follow: true, exclude: None };
+    let all = Selection { wildcard: false, ..Selection::new("") };
     Ok(content::digest(&*tree, &[all], Owner::Kept)?)
 }
 

@@ -1,6 +1,6 @@
 //! One run of a step: from inputs to layers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use super::output::pump;
 use super::user_error::ProcessFailed;
 use crate::OpsError;
 use crate::value::Ref;
-use crate::worker::Worker;
+use crate::worker::{Worker, Writable};
 
 /// The name of the machine that a step sees, as BuildKit has it.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -86,8 +86,8 @@ impl Step {
         };
         let lowers = self.worker.trees(&layers)?;
         let mut mounts = Mounts::prepare(self, inputs)?;
-        let (tree, active) = self.worker.prepare(&lowers, self.context.name())?;
-        let mut spec = self.spec(meta, self.root_spec(&lowers, &active.upper, &active.work))?;
+        let writable = self.worker.prepare(&lowers, self.context.name())?;
+        let mut spec = self.spec(meta, self.root_spec(&lowers, &writable))?;
         spec.readonly_root = root.readonly;
         spec.mounts = std::mem::take(&mut mounts.mounts);
         spec.env.append(&mut mounts.env);
@@ -99,11 +99,11 @@ impl Step {
         let mut outputs = vec![None; self.outputs(inputs)];
         let done = std::mem::take(&mut mounts.outputs);
         if let Ok(output) = usize::try_from(root.output) {
-            let layer = self.worker.commit(tree, active)?;
+            let layer = self.worker.commit(writable)?;
             outputs[output] = Some(Ref::Layers(layers.into_iter().chain([layer]).collect()));
         }
-        for (output, below, tree, active) in done {
-            let layer = self.worker.commit(tree, active)?;
+        for (output, below, writable) in done {
+            let layer = self.worker.commit(writable)?;
             outputs[output] = Some(Ref::Layers(below.into_iter().chain([layer]).collect()));
         }
         outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
@@ -121,11 +121,11 @@ impl Step {
     }
 
     /// Nothing below means that the new layer is the whole root.
-    fn root_spec(&self, lowers: &[PathBuf], upper: &Path, work: &Path) -> RootSpec {
+    fn root_spec(&self, lowers: &[PathBuf], writable: &Writable) -> RootSpec {
         if lowers.is_empty() || self.worker.copies() {
-            return RootSpec::Dir(upper.to_owned());
+            return RootSpec::Dir(writable.upper());
         }
-        let upper = Upper { upper: upper.to_owned(), work: work.to_owned(), volatile: true };
+        let upper = Upper { upper: writable.upper(), work: writable.work(), volatile: true };
         let lowers = lowers.iter().rev().cloned().collect();
         RootSpec::Overlay { lowers, upper: Some(upper), userxattr: self.worker.userxattr() }
     }

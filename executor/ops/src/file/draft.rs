@@ -239,7 +239,7 @@ impl FileTree for Draft {
             Some(Change::Remove) => return Ok(None),
             Some(Change::Put(put)) => {
                 let link = put.group.map(|inode| LinkId { device: u64::MAX, inode });
-                return Ok(Some(Node { path: path.to_owned(), metadata: put.metadata.clone(), link }));
+                return Ok(Some(Node { path: path.to_owned(), metadata: put.metadata.clone(), link, handle: 0 }));
             }
             None => {}
         }
@@ -294,7 +294,7 @@ pub(crate) struct Empty;
 
 impl FileTree for Empty {
     fn node(&self, path: &Path) -> Result<Option<Node>, TreeError> {
-        let root = || Node { path: PathBuf::new(), metadata: Metadata::directory(), link: None };
+        let root = || Node { path: PathBuf::new(), metadata: Metadata::directory(), link: None, handle: 0 };
         Ok(path.as_os_str().is_empty().then(root))
     }
 

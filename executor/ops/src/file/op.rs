@@ -10,6 +10,7 @@ use rbuild_oci::Digest;
 use rbuild_solver::{CacheMap, Context, InputMap, Operation, OperationError};
 use rbuild_tree::content::{self, Owner, Selection};
 use rbuild_tree::pattern::Matcher;
+use rbuild_tree::select::Filter;
 use rbuild_tree::{FileTree, Time, TreeError};
 
 use super::copy::Copy;
@@ -107,8 +108,8 @@ impl Operation<Ref> for FileOperation {
         let copies: Vec<_> = self.copies(index).cloned().collect();
         let digest = blocking(move || {
             let tree = worker.tree(&value)?;
-            let exclude: Vec<Option<Matcher>> = copies.iter().map(exclude).collect::<Result<_, _>>()?;
-            let selections: Vec<_> = copies.iter().zip(&exclude).map(|(copy, exclude)| selection(copy, exclude.as_ref())).collect();
+            let filters: Vec<_> = copies.iter().map(Filters::new).collect::<Result<_, _>>()?;
+            let selections: Vec<_> = copies.iter().zip(&filters).map(|(copy, filters)| filters.select(copy)).collect();
             let owner = if value.is_local() { Owner::Root } else { Owner::Kept };
             let digest = content::digest(&*tree, &selections, owner)?;
             worker.remember(&value)?;
@@ -124,13 +125,25 @@ impl Operation<Ref> for FileOperation {
     }
 }
 
-fn exclude(copy: &pb::FileActionCopy) -> Result<Option<Matcher>, TreeError> {
-    if copy.exclude_patterns.is_empty() { Ok(None) } else { Ok(Some(Matcher::new(&copy.exclude_patterns)?)) }
+/// The patterns of a copy.
+struct Filters {
+    include: Option<Matcher>,
+    exclude: Option<Matcher>,
 }
 
-fn selection<'a>(copy: &pb::FileActionCopy, exclude: Option<&'a Matcher>) -> Selection<'a> {
-    let path = rooted(&copy.src).to_string_lossy().into_owned();
-    Selection { path, wildcard: copy.allow_wildcard, follow: copy.follow_symlink, exclude }
+impl Filters {
+    fn new(copy: &pb::FileActionCopy) -> Result<Self, TreeError> {
+        let matcher = |patterns: &[String]| -> Result<Option<Matcher>, TreeError> {
+            if patterns.is_empty() { Ok(None) } else { Ok(Some(Matcher::new(patterns)?)) }
+        };
+        Ok(Self { include: matcher(&copy.include_patterns)?, exclude: matcher(&copy.exclude_patterns)? })
+    }
+
+    fn select(&self, copy: &pb::FileActionCopy) -> Selection<'_> {
+        let path = rooted(&copy.src).to_string_lossy().into_owned();
+        let filter = Filter { include: self.include.as_ref(), exclude: self.exclude.as_ref() };
+        Selection { path, wildcard: copy.allow_wildcard, follow: copy.follow_symlink, filter }
+    }
 }
 
 /// What an action starts from or leads to.

@@ -1,0 +1,86 @@
+//! What the frontend asks of its host, answered by images and local directories.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rbuild_events::Reporter;
+use rbuild_graph::pb;
+use rbuild_images::{Images, Mode};
+use rbuild_lower::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
+use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_sys::root::Root;
+use rbuild_tree::pattern::{Matcher, parse_ignore_file};
+
+use crate::track::Track;
+
+/// The largest ignore file that is read.
+const LARGEST_IGNORE_FILE: u64 = 16 << 20;
+
+/// The host of the built-in frontend.
+pub(crate) struct Host {
+    pub(crate) images: Images,
+    pub(crate) locals: BTreeMap<String, PathBuf>,
+    pub(crate) reporter: Arc<dyn Reporter>,
+    /// The ignore file of the build context.
+    pub(crate) ignore: Matcher,
+}
+
+#[async_trait]
+impl Bridge for Host {
+    async fn resolve_image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        mode: ResolveMode,
+        shown: &str,
+    ) -> Result<ResolvedImage, BridgeError> {
+        let track = Track::start(&self.reporter, shown);
+        let mode = match mode {
+            ResolveMode::Pull => Mode::Always,
+            ResolveMode::Default | ResolveMode::Local => Mode::Missing,
+        };
+        let resolved = track.end(self.images.resolve(reference, platform, mode).await);
+        let resolved = resolved.map_err(|error| BridgeError::Failed(Box::new(error)))?;
+        Ok(ResolvedImage {
+            reference: resolved.reference.clone(),
+            config: resolved.config_bytes.to_vec(),
+            image: resolved.config.clone(),
+        })
+    }
+
+    async fn resolve_layout(
+        &self,
+        layout: &str,
+        _: Digest,
+        _: &Platform,
+        _: &str,
+    ) -> Result<ResolvedLayout, BridgeError> {
+        Err(BridgeError::message(format!("OCI layout `{layout}`: oci-layout contexts are not supported yet")))
+    }
+
+    async fn ignore_patterns(&self, name: &str) -> Result<Vec<String>, BridgeError> {
+        let Some(directory) = self.locals.get(name) else { return Ok(Vec::new()) };
+        let failed = |error: std::io::Error| BridgeError::message(format!("reading .dockerignore of context `{name}`: {error}"));
+        let root = Root::open(directory).map_err(failed)?;
+        match root.open_file(Path::new(".dockerignore")) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                file.take(LARGEST_IGNORE_FILE).read_to_end(&mut bytes).map_err(failed)?;
+                Ok(parse_ignore_file(&bytes))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn is_ignored(&self, path: &str) -> bool {
+        self.ignore.matches(Path::new(path))
+    }
+
+    async fn source_time(&self, _: &pb::SourceOp, shown: &str) -> Result<Option<i64>, BridgeError> {
+        Err(BridgeError::message(format!("{shown}: taking SOURCE_DATE_EPOCH from a source is not supported yet")))
+    }
+}

@@ -1,0 +1,318 @@
+//! One build from request to outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_dockerfile::{Diagnostic, Dockerfile};
+use rbuild_events::{Event, Reporter, Source, Warning};
+use rbuild_export::Built;
+use rbuild_graph::{Graph, pb};
+use rbuild_images::Images;
+use rbuild_lower::{Entitlement, Lowered, MainContext, Request, ResolveMode, lower};
+use rbuild_network::Provider;
+use rbuild_oci::{Descriptor, Digest, Platform, Reference};
+use rbuild_ops::{LayerResults, Ref, Worker, resolve};
+use rbuild_snapshot::Roots;
+use rbuild_solver::{Edge, Locks, Settings, Solver, SqliteCache};
+use rbuild_tree::pattern::Matcher;
+
+use crate::bridge::Host;
+use crate::error::{BuildError, line_pair};
+use crate::input::{self, CONTEXT, Input};
+use crate::output::{Exporter, Output};
+use crate::request::{BuildRequest, NetworkMode, NoCache};
+use crate::session::InProcess;
+use crate::track::Track;
+
+/// What a builder is made of.
+pub struct Parts {
+    /// Store and registries.
+    pub images: Images,
+    /// How writable roots are made.
+    pub roots: Roots,
+    /// Networks of steps.
+    pub network: Provider,
+    /// Who hears of progress.
+    pub reporter: Arc<dyn Reporter>,
+    /// Opens standard input.
+    pub stdin: fn() -> Box<dyn Read + Send>,
+    /// Opens standard output.
+    pub stdout: fn() -> Box<dyn Write + Send>,
+}
+
+/// Builds images.
+pub struct Builder {
+    parts: Parts,
+    solver: Solver<Ref>,
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildOutcome {
+    /// The image id: the digest of the configuration.
+    pub image_id: Digest,
+    /// The manifest or index, if one was made.
+    pub descriptor: Option<Descriptor>,
+    /// The names the image got.
+    pub names: Vec<Reference>,
+}
+
+/// One platform's part of a build.
+struct Lowering {
+    lowered: Lowered,
+    graph: Graph,
+}
+
+impl Builder {
+    /// Joins the parts; opens the cache of the store.
+    ///
+    /// # Errors
+    /// If the cache cannot be opened.
+    pub fn new(parts: Parts) -> Result<Self, BuildError> {
+        let store = parts.images.store();
+        let cache = SqliteCache::open(&store.cache_path()).map_err(BuildError::engine)?;
+        let results = Arc::new(LayerResults(store.clone()));
+        let settings = Settings { locks: Locks::shared(store.steps_dir().map_err(BuildError::engine)?), ..Settings::default() };
+        let solver = Solver::new(Arc::new(cache), results, settings);
+        Ok(Self { parts, solver })
+    }
+
+    /// Carries out a build.
+    ///
+    /// # Errors
+    /// If the input, a step or an output fails.
+    pub async fn build(&self, request: &BuildRequest) -> Result<BuildOutcome, BuildError> {
+        let outputs: Vec<Output> = request.outputs.iter().map(Output::parse).collect::<Result<_, _>>()?;
+        if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
+            return Err(BuildError::Input("only one output can go to standard output".to_owned()));
+        }
+        let input = self.input(request).await?;
+        let dockerfile = input::parsed(&input, request.color)?;
+        let (locals, contexts) = contexts(request, &input);
+        let secrets = request.secrets.clone();
+        let session = Arc::new(InProcess { locals: locals.clone(), secrets, ssh: request.ssh.clone() });
+        let worker = Arc::new(Worker::new(
+            self.parts.images.clone(),
+            Roots { strategy: self.parts.roots.strategy.clone() },
+            Arc::new(self.parts.network.clone()),
+            session,
+            self.parts.reporter.clone(),
+        ));
+        let ignore = match &input.context {
+            MainContext::Local { exclude, .. } => Matcher::new(exclude).map_err(BuildError::input)?,
+            _ => Matcher::default(),
+        };
+        let (images, reporter) = (self.parts.images.clone(), self.parts.reporter.clone());
+        let host = Host { images, locals, reporter, ignore };
+        let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
+            [] => vec![None],
+            several => several.iter().cloned().map(Some).collect(),
+        };
+        let mut lowerings = Vec::with_capacity(platforms.len());
+        for platform in &platforms {
+            let asked = frontend_request(request, &input, &contexts, platform.clone(), platforms.len() > 1)?;
+            lowerings.push(self.lower(&dockerfile, &input, &asked, &host, request.color).await?);
+        }
+        for warning in lowerings.first().iter().flat_map(|first| &first.lowered.warnings) {
+            self.warn(warning, &input);
+        }
+        let mut built = Vec::with_capacity(lowerings.len());
+        for lowering in &lowerings {
+            built.push(self.solve(lowering, &worker, &input).await?);
+        }
+        self.export(request, outputs, built).await
+    }
+
+    async fn input(&self, request: &BuildRequest) -> Result<Input, BuildError> {
+        let track = Track::start(&self.parts.reporter, "[internal] load build definition from Dockerfile");
+        let scratch = self.parts.images.store().temp_dir().map_err(BuildError::engine)?.to_owned();
+        let (request, stdin) = (request.clone(), self.parts.stdin);
+        let read = tokio::task::spawn_blocking(move || input::read(&request, &mut *stdin(), &scratch)).await;
+        let input = track.end(read.map_err(BuildError::engine)?)?;
+        Ok(input)
+    }
+
+    async fn lower(
+        &self,
+        dockerfile: &Dockerfile,
+        input: &Input,
+        request: &Request,
+        host: &Host,
+        color: bool,
+    ) -> Result<Lowering, BuildError> {
+        let lowered = lower(dockerfile, &input.text, request, host).await.map_err(|error| {
+            for warning in error.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
+                self.warn(warning, input);
+            }
+            BuildError::dockerfile(&error.diagnostics, &input.filename, &input.text, color)
+        })?;
+        let graph = Graph::load(&lowered.definition).map_err(BuildError::engine)?;
+        Ok(Lowering { lowered, graph })
+    }
+
+    fn warn(&self, warning: &Diagnostic, input: &Input) {
+        let vertex = Digest::of(b"[internal] load build definition from Dockerfile");
+        let source = Source { filename: input.filename.clone(), text: input.text.clone(), lines: line_pair(warning.lines) };
+        self.parts.reporter.report(Event::Warning(Warning {
+            vertex,
+            short: warning.to_string(),
+            detail: warning.rule.iter().map(|rule| rule.description.to_owned()).collect(),
+            url: warning.url().unwrap_or_default().to_owned(),
+            source: Some(source),
+        }));
+    }
+
+    /// Solves one platform's graph.
+    async fn solve(&self, lowering: &Lowering, worker: &Arc<Worker>, input: &Input) -> Result<Built, BuildError> {
+        let Lowering { lowered, graph } = lowering;
+        let layers = match graph.root() {
+            None => Vec::new(),
+            Some(root) => {
+                let solver_graph = resolve(graph, worker).map_err(BuildError::engine)?;
+                let job = self.solver.job(self.parts.reporter.clone());
+                let target = Edge { vertex: root.vertex, output: root.output };
+                let solved = job.solve(&solver_graph, &[target]).await;
+                let solved = match solved {
+                    Ok(solved) => solved,
+                    Err(error) => {
+                        drop(job);
+                        self.solver.idle().await;
+                        return Err(BuildError::solve(&error, graph, &input.filename, &input.text));
+                    }
+                };
+                let value = solved.into_iter().next().map(|solved| solved.value);
+                value.map(|value| value.layers().map(<[_]>::to_vec)).transpose().map_err(BuildError::engine)?.unwrap_or_default()
+            }
+        };
+        let base = lowered.base.as_ref();
+        Ok(Built {
+            platform: lowered.platform.clone(),
+            base_layers: base.map_or(0, |base| base.config.rootfs.diff_ids.len()).min(layers.len()),
+            base_history: base.map_or(0, |base| base.config.history.len()),
+            layers,
+            config: lowered.config.clone(),
+            epoch: lowered.epoch,
+        })
+    }
+
+    async fn export(&self, request: &BuildRequest, outputs: Vec<Output>, built: Vec<Built>) -> Result<BuildOutcome, BuildError> {
+        let default = || Output::parse(&crate::OutputSpec { kind: "image".to_owned(), attributes: BTreeMap::new() });
+        let outputs = if outputs.is_empty() { vec![default()?] } else { outputs };
+        let exporter = Exporter {
+            images: self.parts.images.clone(),
+            reporter: self.parts.reporter.clone(),
+            built: Arc::new(built),
+            tags: request.tags.clone(),
+            stdout: self.parts.stdout,
+        };
+        let mut outcome = BuildOutcome { image_id: Digest::of(b""), descriptor: None, names: Vec::new() };
+        let mut image_id = None;
+        for output in &outputs {
+            let exported = exporter.export(output).await?;
+            image_id = image_id.or(exported.image_id);
+            outcome.descriptor = outcome.descriptor.or(exported.descriptor);
+            outcome.names.extend(exported.names);
+        }
+        outcome.names.dedup();
+        outcome.image_id = match image_id {
+            Some(id) => id,
+            None => exporter.image_id().await?,
+        };
+        Ok(outcome)
+    }
+}
+
+/// Returns the local directories by name, and the named contexts as the frontend knows them.
+fn contexts(request: &BuildRequest, input: &Input) -> (BTreeMap<String, PathBuf>, BTreeMap<String, String>) {
+    let mut locals: BTreeMap<String, PathBuf> = BTreeMap::new();
+    locals.extend(input.directory.clone().map(|directory| (CONTEXT.to_owned(), directory)));
+    let mut contexts = BTreeMap::new();
+    for (name, value) in &request.build_contexts {
+        let remote = value.contains("://") || value.starts_with("git@");
+        let value = if remote {
+            value.clone()
+        } else {
+            locals.insert(name.clone(), PathBuf::from(value));
+            format!("local:{name}")
+        };
+        contexts.insert(name.clone(), value);
+    }
+    (locals, contexts)
+}
+
+/// Translates a request for one platform into the frontend's words.
+fn frontend_request(
+    request: &BuildRequest,
+    input: &Input,
+    contexts: &BTreeMap<String, String>,
+    platform: Option<Platform>,
+    multi_platform: bool,
+) -> Result<Request, BuildError> {
+    let mut build_args = request.proxies.clone();
+    build_args.extend(request.source_date_epoch.clone().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
+    build_args.extend(request.build_args.clone());
+    let allow = request.allow.iter().filter_map(|name| match name.as_str() {
+        "network.host" => Some(Entitlement::NetworkHost),
+        "security.insecure" => Some(Entitlement::SecurityInsecure),
+        _ => None,
+    });
+    Ok(Request {
+        target: request.target.clone(),
+        platform,
+        multi_platform,
+        build_args,
+        labels: request.labels.clone(),
+        no_cache: match &request.no_cache {
+            NoCache::Off => rbuild_lower::NoCache::Off,
+            NoCache::All => rbuild_lower::NoCache::All,
+            NoCache::Stages(stages) => rbuild_lower::NoCache::Stages(stages.clone()),
+        },
+        resolve_mode: if request.pull { ResolveMode::Pull } else { ResolveMode::Default },
+        network: match request.network {
+            NetworkMode::Default => pb::NetMode::Unset,
+            NetworkMode::Host => pb::NetMode::Host,
+            NetworkMode::None => pb::NetMode::None,
+        },
+        add_hosts: request.add_hosts.iter().map(host_address).collect::<Result<_, _>>()?,
+        ulimits: request
+            .ulimits
+            .iter()
+            .map(|limit| pb::Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
+            .collect(),
+        shm_size: request.shm_size.unwrap_or(0),
+        cgroup_parent: request.cgroup_parent.clone(),
+        resources: resources(request),
+        allow: allow.collect::<BTreeSet<_>>(),
+        context: input.context.clone(),
+        contexts: contexts.clone(),
+        filename: input.filename.clone(),
+        ..Request::default()
+    })
+}
+
+fn host_address((name, address): &(String, String)) -> Result<(String, IpAddr), BuildError> {
+    match address.parse() {
+        Ok(ip) => Ok((name.clone(), ip)),
+        Err(_) => Err(BuildError::Input(format!("--add-host {name}:{address}: only IP addresses are supported in builds so far"))),
+    }
+}
+
+fn resources(request: &BuildRequest) -> Option<pb::LinuxResources> {
+    let wanted = &request.resources;
+    if *wanted == crate::Resources::default() {
+        return None;
+    }
+    const PERIOD: u64 = 100_000;
+    Some(pb::LinuxResources {
+        memory: wanted.memory.map_or(0, |memory| memory as i64),
+        memory_swap: wanted.memory_swap.unwrap_or(0),
+        cpu_shares: wanted.cpu_shares.unwrap_or(0),
+        cpu_period: wanted.cpus.map_or(0, |_| PERIOD),
+        cpu_quota: wanted.cpus.map_or(0, |cpus| (cpus * PERIOD as f64) as i64),
+        cpuset_cpus: wanted.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: String::new(),
+    })
+}

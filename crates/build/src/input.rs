@@ -1,0 +1,170 @@
+//! What a build begins with: the Dockerfile's text, the context, its ignore patterns.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rbuild_dockerfile::{Dockerfile, MAX_FILE, decode, interpret, parse};
+use rbuild_lower::MainContext;
+use rbuild_tree::compress::decompress;
+use rbuild_tree::pattern::parse_ignore_file;
+use rbuild_tree::tar::Archive;
+
+use crate::error::BuildError;
+use crate::request::{BuildRequest, ContextSource, DockerfileSource};
+
+/// The name under which the build context is known in the graph.
+pub(crate) const CONTEXT: &str = "context";
+
+/// What a build begins with.
+pub(crate) struct Input {
+    /// The Dockerfile's name, for messages.
+    pub(crate) filename: String,
+    /// The Dockerfile's text.
+    pub(crate) text: Arc<str>,
+    /// The context's directory; none for an empty context.
+    pub(crate) directory: Option<PathBuf>,
+    /// The context as the frontend knows it.
+    pub(crate) context: MainContext,
+    /// A directory that was unpacked for this build.
+    pub(crate) unpacked: Option<tempfile::TempDir>,
+}
+
+/// Reads Dockerfile and ignore file; a context on standard input is unpacked below `scratch`. Blocks.
+pub(crate) fn read(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> Result<Input, BuildError> {
+    match &request.context {
+        ContextSource::Directory(directory) => directory_input(request, directory, stdin),
+        ContextSource::Stdin => stdin_input(request, stdin, scratch),
+        ContextSource::Git(url) => Err(unsupported(url, "a git repository")),
+        ContextSource::Http(url) => Err(unsupported(url, "an http address")),
+    }
+}
+
+fn unsupported(url: &str, what: &str) -> BuildError {
+    BuildError::Input(format!("build context `{url}`: {what} as a build context is not supported yet; fetch it and give its directory"))
+}
+
+fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Read) -> Result<Input, BuildError> {
+    let (path, bytes) = match &request.dockerfile {
+        DockerfileSource::Stdin => (None, read_limited(stdin, "standard input")?),
+        DockerfileSource::Path(path) => (Some(path.clone()), read_dockerfile(path)?),
+        DockerfileSource::Default => default_dockerfile(directory)?,
+    };
+    let filename = path.as_deref().and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy());
+    let exclude = ignore_patterns(directory, path.as_deref())?;
+    Ok(Input {
+        filename: filename.into_owned(),
+        text: text(&bytes, request)?,
+        directory: Some(directory.to_owned()),
+        context: MainContext::Local { name: CONTEXT.to_owned(), exclude },
+        unpacked: None,
+    })
+}
+
+/// `Dockerfile`, or `dockerfile`.
+fn default_dockerfile(directory: &Path) -> Result<(Option<PathBuf>, Vec<u8>), BuildError> {
+    let path = directory.join("Dockerfile");
+    let lower = directory.join("dockerfile");
+    let path = if !path.exists() && lower.exists() { lower } else { path };
+    let bytes = read_dockerfile(&path)?;
+    Ok((Some(path), bytes))
+}
+
+fn read_dockerfile(path: &Path) -> Result<Vec<u8>, BuildError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => BuildError::Input(format!(
+            "failed to read dockerfile: open {name}: no such file or directory (looked for `{}`; name another with -f)",
+            path.display()
+        )),
+        _ => BuildError::Input(format!("failed to read dockerfile: `{}`: {error}", path.display())),
+    };
+    // A pipe given by the shell (`-f <(…)`) is read like a file; only directories and devices are not.
+    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
+        return Err(BuildError::Input(format!("failed to read dockerfile: `{}` is not a file", path.display())));
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    read_limited(&mut file, &path.display().to_string())
+}
+
+fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, BuildError> {
+    let mut bytes = Vec::new();
+    let read = from.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| BuildError::Input(format!("failed to read dockerfile: {name}: {error}")))?;
+    if bytes.len() > MAX_FILE {
+        return Err(BuildError::Input(format!("failed to read dockerfile: {name} is larger than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8], request: &BuildRequest) -> Result<Arc<str>, BuildError> {
+    let lossy = String::from_utf8_lossy(bytes);
+    let decoded = decode(bytes).map_err(|error| BuildError::dockerfile(&[*error], "Dockerfile", &lossy, request.color))?;
+    Ok(decoded.into())
+}
+
+/// `<Dockerfile>.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context.
+fn ignore_patterns(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<String>, BuildError> {
+    let beside = dockerfile.map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
+        match std::fs::read(&path) {
+            Ok(bytes) => return Ok(parse_ignore_file(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BuildError::Input(format!("reading `{}`: {error}", path.display()))),
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Standard input is an archive, or the Dockerfile itself.
+fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> Result<Input, BuildError> {
+    if request.dockerfile == DockerfileSource::Stdin {
+        return Err(BuildError::Input("invalid argument: can't use stdin for both build context and dockerfile".to_owned()));
+    }
+    let failed = |error: io::Error| BuildError::Input(format!("reading the build context from standard input: {error}"));
+    let mut spool = tempfile::tempfile_in(scratch).map_err(failed)?;
+    io::copy(stdin, &mut spool).map_err(failed)?;
+    if !is_archive(&spool).map_err(failed)? {
+        io::Seek::rewind(&mut spool).map_err(failed)?;
+        let bytes = read_limited(&mut spool, "standard input")?;
+        let context = MainContext::Empty;
+        return Ok(Input { filename: "Dockerfile".to_owned(), text: text(&bytes, request)?, directory: None, context, unpacked: None });
+    }
+    io::Seek::rewind(&mut spool).map_err(failed)?;
+    let unpacked = tempfile::Builder::new().prefix("context-").tempdir_in(scratch).map_err(failed)?;
+    let (_, plain) = decompress(io::BufReader::with_capacity(256 << 10, &spool)).map_err(failed)?;
+    let options = rbuild_snapshot::UnpackOptions { userxattr: true, single_id: true, threads: 2, max_size: u64::MAX };
+    rbuild_snapshot::unpack(plain, unpacked.path(), &options).map_err(BuildError::input)?;
+    let inside = match &request.dockerfile {
+        DockerfileSource::Path(path) => DockerfileSource::Path(unpacked.path().join(path)),
+        other => other.clone(),
+    };
+    let request = BuildRequest { dockerfile: inside, ..request.clone() };
+    let input = directory_input(&request, unpacked.path(), &mut io::empty())?;
+    Ok(Input { unpacked: Some(unpacked), context: MainContext::Local { name: CONTEXT.to_owned(), exclude: Vec::new() }, ..input })
+}
+
+fn is_archive(spool: &File) -> io::Result<bool> {
+    let mut start = spool.try_clone()?;
+    io::Seek::rewind(&mut start)?;
+    let Ok((_, plain)) = decompress(io::BufReader::new(start)) else { return Ok(false) };
+    let mut archive = Archive::new(plain);
+    Ok(archive.next_entry().is_ok_and(|entry| entry.is_some()))
+}
+
+/// Parses the Dockerfile; all of its errors come at once.
+pub(crate) fn parsed(input: &Input, color: bool) -> Result<Dockerfile, BuildError> {
+    let (ast, mut diagnostics) = parse(&input.text);
+    let (dockerfile, more) = interpret(&ast);
+    diagnostics.extend(more);
+    if diagnostics.iter().any(rbuild_dockerfile::Diagnostic::is_error) {
+        return Err(BuildError::dockerfile(&diagnostics, &input.filename, &input.text, color));
+    }
+    Ok(dockerfile)
+}

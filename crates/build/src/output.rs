@@ -1,0 +1,356 @@
+//! Where results go: `--output` read, and carried out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_events::Reporter;
+use rbuild_export::{
+    ArchiveKind, ArchiveTarget, AssembleOptions, Assembled, Built, assemble, configuration, export_archive,
+    export_directory, export_tar, index_of, record,
+};
+use rbuild_images::{Images, PushImage, PushLayer};
+use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_tree::FileTree;
+use rbuild_tree::compress::Compression;
+
+use crate::error::BuildError;
+use crate::request::OutputSpec;
+use crate::track::Track;
+
+/// Threads that compress.
+const THREADS: usize = 2;
+
+/// An output, read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Output {
+    kind: Kind,
+    names: Option<Vec<Reference>>,
+    dest: Option<String>,
+    tar: bool,
+    assemble: AssembleOptions,
+    platform_split: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Image { push: bool, store: bool },
+    Archive(ArchiveKind),
+    Local,
+    Tar,
+    CacheOnly,
+}
+
+/// What the outputs made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Exported {
+    /// The image id: the digest of the configuration.
+    pub(crate) image_id: Option<Digest>,
+    /// The manifest or index, if one was made.
+    pub(crate) descriptor: Option<Descriptor>,
+    /// The names it got.
+    pub(crate) names: Vec<Reference>,
+}
+
+/// The attributes of one output, each to be taken once.
+struct Attributes<'a> {
+    spec: &'a OutputSpec,
+    left: BTreeMap<String, String>,
+}
+
+impl Attributes<'_> {
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.left.remove(name)
+    }
+
+    fn flag(&mut self, name: &str) -> Result<Option<bool>, BuildError> {
+        match self.take(name).as_deref() {
+            None => Ok(None),
+            Some("" | "true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(self.invalid(name, other, "expected true or false")),
+        }
+    }
+
+    fn invalid(&self, name: &str, value: &str, reason: &str) -> BuildError {
+        BuildError::Input(format!("output type={}: `{name}={value}`: {reason}", self.spec.kind))
+    }
+
+    fn compression(&mut self) -> Result<Compression, BuildError> {
+        let level = self.take("compression-level");
+        let number = |default: u32, most: u32, attributes: &Self| match level.as_deref() {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(level) if level <= most => Ok(level),
+                _ => Err(attributes.invalid("compression-level", text, &format!("expected a number from 0 to {most}"))),
+            },
+        };
+        match self.take("compression").as_deref() {
+            None | Some("gzip") => Ok(Compression::Gzip(number(6, 9, self)?)),
+            Some("zstd") => Ok(Compression::Zstd(number(3, 22, self)?.max(1))),
+            Some("uncompressed") => Ok(Compression::None),
+            Some("estargz") => Err(self.invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed")),
+            Some(other) => Err(self.invalid("compression", other, "unknown: gzip, zstd or uncompressed")),
+        }
+    }
+
+    /// Attributes that belong to what is not there yet are refused, not ignored.
+    fn finish(self) -> Result<(), BuildError> {
+        match self.left.iter().next() {
+            None => Ok(()),
+            Some((name, value)) => Err(self.invalid(name, value, "this attribute is not supported")),
+        }
+    }
+}
+
+impl Output {
+    /// Reads an output.
+    pub(crate) fn parse(spec: &OutputSpec) -> Result<Self, BuildError> {
+        let mut attributes = Attributes { spec, left: spec.attributes.clone() };
+        let dest = attributes.take("dest");
+        let push = attributes.flag("push")?;
+        let store = attributes.flag("store")?.unwrap_or(true);
+        let kind = match spec.kind.as_str() {
+            "image" => Kind::Image { push: push.unwrap_or(false), store },
+            "registry" => Kind::Image { push: push.unwrap_or(true), store: false },
+            "docker" if dest.is_none() => Kind::Image { push: false, store: true },
+            "oci" => Kind::Archive(ArchiveKind::Oci),
+            "docker" => Kind::Archive(ArchiveKind::Docker),
+            "local" => Kind::Local,
+            "tar" => Kind::Tar,
+            "cacheonly" => Kind::CacheOnly,
+            other => return Err(BuildError::Input(format!("unknown output type `{other}`"))),
+        };
+        let needs_dest = matches!(kind, Kind::Local | Kind::Tar | Kind::Archive(_));
+        if needs_dest && dest.as_deref().is_none_or(str::is_empty) {
+            return Err(BuildError::Input(format!("dest is required for output type={} (`-` for standard output)", spec.kind)));
+        }
+        let oci = attributes.flag("oci-mediatypes")?.unwrap_or(true);
+        let output = Self {
+            kind,
+            names: attributes.take("name").map(|names| names.split(',').map(parse_name).collect::<Result<_, _>>()).transpose()?,
+            dest,
+            tar: attributes.flag("tar")?.unwrap_or(true),
+            platform_split: attributes.flag("platform-split")?,
+            assemble: AssembleOptions {
+                compression: attributes.compression()?,
+                force_compression: attributes.flag("force-compression")?.unwrap_or(false),
+                oci_media_types: oci || kind == Kind::Archive(ArchiveKind::Oci),
+                threads: THREADS,
+            },
+        };
+        attributes.finish()?;
+        Ok(output)
+    }
+
+    /// Whether the output writes to standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.dest.as_deref() == Some("-")
+    }
+}
+
+fn parse_name(name: &str) -> Result<Reference, BuildError> {
+    name.parse().map_err(|error| BuildError::Input(format!("invalid image name `{name}`: {error}")))
+}
+
+/// Carries outputs out.
+pub(crate) struct Exporter {
+    pub(crate) images: Images,
+    pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) built: Arc<Vec<Built>>,
+    pub(crate) tags: Vec<Reference>,
+    pub(crate) stdout: fn() -> Box<dyn Write + Send>,
+}
+
+impl Exporter {
+    /// Carries one output out.
+    pub(crate) async fn export(&self, output: &Output) -> Result<Exported, BuildError> {
+        let (name, done) = match output.kind {
+            Kind::CacheOnly => return Ok(Exported::default()),
+            Kind::Image { .. } => ("exporting to image", "writing image"),
+            Kind::Archive(ArchiveKind::Oci) => ("exporting to oci image format", "sending tarball"),
+            Kind::Archive(ArchiveKind::Docker) => ("exporting to docker image format", "sending tarball"),
+            Kind::Local => ("exporting to client directory", "copying files"),
+            Kind::Tar => ("exporting to client tarball", "sending tarball"),
+        };
+        let track = Track::start(&self.reporter, name);
+        let exported = match output.kind {
+            Kind::Image { push, store } => self.image(output, push, store, &track).await,
+            Kind::Archive(kind) => self.archive(output, kind).await,
+            Kind::Local | Kind::Tar | Kind::CacheOnly => self.files(output).await,
+        };
+        track.note(done);
+        track.end(exported)
+    }
+
+    fn names(&self, output: &Output) -> Vec<Reference> {
+        output.names.clone().unwrap_or_else(|| self.tags.clone())
+    }
+
+    /// Runs blocking work with the images and results.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Images, &[Built]) -> Result<T, rbuild_export::ExportError> + Send + 'static,
+    ) -> Result<T, BuildError> {
+        let (images, built) = (self.images.clone(), self.built.clone());
+        let done = tokio::task::spawn_blocking(move || work(&images, &built)).await;
+        done.map_err(BuildError::engine)?.map_err(BuildError::engine)
+    }
+
+    async fn assembled(&self, options: AssembleOptions) -> Result<Vec<Assembled>, BuildError> {
+        self.blocking(move |images, built| built.iter().map(|built| assemble(images, built, options)).collect()).await
+    }
+
+    async fn image(&self, output: &Output, push: bool, store: bool, track: &Track) -> Result<Exported, BuildError> {
+        let names = self.names(output);
+        if push && names.is_empty() {
+            return Err(BuildError::Input("tag is needed when pushing to registry: add -t NAME".to_owned()));
+        }
+        let several = self.built.len() > 1;
+        let assembled = if push || several { Some(self.assembled(output.assemble).await?) } else { None };
+        let index = match &assembled {
+            Some(assembled) if several => Some(index_of(&self.images, assembled, output.assemble.oci_media_types).map_err(BuildError::engine)?),
+            _ => None,
+        };
+        let mut exported = Exported { names: names.clone(), ..Exported::default() };
+        if store {
+            exported.image_id = Some(self.record(&names, assembled.clone(), track).await?);
+        } else {
+            exported.image_id = assembled.as_ref().and_then(|all| all.first()).map(|image| image.config.0.digest);
+        }
+        if let Some(assembled) = &assembled {
+            exported.descriptor = match &index {
+                Some((descriptor, _)) => Some(descriptor.clone()),
+                None => assembled.first().map(|image| image.manifest.0.clone()),
+            };
+            if push {
+                self.push(&names, assembled, index.as_ref(), track).await?;
+            }
+        }
+        Ok(exported)
+    }
+
+    /// Records the image in the store; of several platforms, the first is the one that the names mean.
+    async fn record(&self, names: &[Reference], assembled: Option<Vec<Assembled>>, track: &Track) -> Result<Digest, BuildError> {
+        let given = names.to_vec();
+        let id = self
+            .blocking(move |images, built| {
+                let mut first = None;
+                for (position, built) in built.iter().enumerate() {
+                    let names = if position == 0 { given.as_slice() } else { &[] };
+                    let manifest = assembled.as_ref().and_then(|all| all.get(position));
+                    let id = record(images, built, manifest, names)?;
+                    first = first.or(Some(id));
+                }
+                Ok(first)
+            })
+            .await?;
+        let id = id.ok_or_else(|| BuildError::Engine("a build without a result".to_owned()))?;
+        track.note(format!("writing image {}", id.0));
+        for name in names {
+            track.note(format!("naming to {name}"));
+        }
+        Ok(id.0)
+    }
+
+    async fn push(
+        &self,
+        names: &[Reference],
+        assembled: &[Assembled],
+        index: Option<&(Descriptor, bytes::Bytes)>,
+        track: &Track,
+    ) -> Result<(), BuildError> {
+        let images: Vec<_> = assembled.iter().map(push_image).collect();
+        for name in names {
+            let pushed = self.images.push(name, &images, index, &self.reporter, track.vertex()).await;
+            let digest = pushed.map_err(|error| BuildError::Input(format!("failed to push {name}: {}", BuildError::chain(&error))))?;
+            track.note(format!("pushing manifest for {name}@{digest}"));
+        }
+        Ok(())
+    }
+
+    async fn archive(&self, output: &Output, kind: ArchiveKind) -> Result<Exported, BuildError> {
+        let names = self.names(output);
+        let assembled = self.assembled(output.assemble).await?;
+        let image_id = assembled.first().map(|image| image.config.0.digest);
+        let target = match (output.tar, output.is_stdout()) {
+            (false, true) => return Err(BuildError::Input("tar=false needs a directory as dest".to_owned())),
+            (false, false) => ArchiveTarget::Directory(self.dest(output)),
+            (true, _) => ArchiveTarget::Tar(self.stream(output)?),
+        };
+        let exported_names = names.clone();
+        let descriptor = self
+            .blocking(move |images, _| export_archive(images, kind, &[(assembled, exported_names)], target))
+            .await?;
+        Ok(Exported { image_id, descriptor: Some(descriptor), names })
+    }
+
+    fn dest(&self, output: &Output) -> PathBuf {
+        PathBuf::from(output.dest.clone().unwrap_or_default())
+    }
+
+    /// Opens the file that a tar goes to.
+    fn stream(&self, output: &Output) -> Result<Box<dyn Write + Send>, BuildError> {
+        if output.is_stdout() {
+            return Ok((self.stdout)());
+        }
+        let dest = self.dest(output);
+        let failed = |error: std::io::Error| BuildError::Input(format!("creating `{}`: {error}", dest.display()));
+        if dest.is_dir() {
+            return Err(BuildError::Input(format!("destination `{}` is a directory: a file is needed", dest.display())));
+        }
+        // A link at the place is replaced, never written through.
+        if std::fs::symlink_metadata(&dest).is_ok_and(|found| found.is_symlink()) {
+            std::fs::remove_file(&dest).map_err(failed)?;
+        }
+        Ok(Box::new(File::create(&dest).map_err(failed)?))
+    }
+
+    async fn files(&self, output: &Output) -> Result<Exported, BuildError> {
+        let split = output.platform_split.unwrap_or(self.built.len() > 1);
+        if output.kind == Kind::Tar {
+            if self.built.len() > 1 {
+                return Err(BuildError::Input("type=tar of several platforms is not supported yet: use type=local".to_owned()));
+            }
+            let stream = self.stream(output)?;
+            self.blocking(move |images, built| {
+                let tree = view(images, &built[0])?;
+                let mut out = export_tar(&*tree, std::io::BufWriter::with_capacity(256 << 10, stream), built[0].epoch)?;
+                out.flush().map_err(|source| rbuild_export::ExportError::Io { action: "writing", path: "the tar".into(), source })
+            })
+            .await?;
+            return Ok(Exported::default());
+        }
+        let dest = self.dest(output);
+        if output.is_stdout() {
+            return Err(BuildError::Input("type=local needs a directory as dest; for standard output use type=tar".to_owned()));
+        }
+        self.blocking(move |images, built| {
+            for built in built {
+                let folder = built.platform.to_string().replace('/', "_");
+                let dest = if split { dest.join(folder) } else { dest.clone() };
+                export_directory(&*view(images, built)?, &dest, built.epoch)?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Exported::default())
+    }
+
+    /// Returns the digest that an image of this build would have as its id, without making it.
+    pub(crate) async fn image_id(&self) -> Result<Digest, BuildError> {
+        self.blocking(|images, built| Ok(Digest::of(&configuration(images, &built[0])?.1))).await
+    }
+}
+
+fn push_image(image: &Assembled) -> PushImage {
+    let layers = image.layers.iter().map(|(id, blob)| PushLayer { id: *id, blob: blob.clone() });
+    PushImage { layers: layers.collect(), config: image.config.0.clone(), manifest: image.manifest.clone() }
+}
+
+fn view(images: &Images, built: &Built) -> Result<Box<dyn FileTree>, rbuild_export::ExportError> {
+    let silent: Arc<dyn Reporter> = Arc::new(rbuild_events::Silent);
+    Ok(Box::new(images.view(&built.layers, &silent, Digest::of(b""))?))
+}
