@@ -55,7 +55,13 @@ impl Builder {
 
     /// Adds an op, whose own list of inputs is ignored in favour of `inputs`. An op that was added
     /// before is not added again; what is said of it is joined.
-    pub fn add(&mut self, op: pb::Op, inputs: Vec<Output>, metadata: &pb::OpMetadata, locations: &[pb::Location]) -> Node {
+    pub fn add(
+        &mut self,
+        op: pb::Op,
+        inputs: Vec<Output>,
+        metadata: &pb::OpMetadata,
+        locations: &[pb::Location],
+    ) -> Node {
         let op = pb::Op { inputs: Vec::new(), ..op };
         let key = (inputs, op.encode_to_vec());
         let node = match self.index.get(&key) {

@@ -90,13 +90,16 @@ impl Graph {
                 source.attrs.iter().try_for_each(|(key, value)| writeln!(out, "    {key}={}", one_line(value)))?;
             }
             pb::Kind::Exec(exec) => self.write_exec(out, vertex, exec)?,
-            pb::Kind::File(file) => file.actions.iter().try_for_each(|action| self.write_action(out, vertex, action))?,
+            pb::Kind::File(file) => {
+                file.actions.iter().try_for_each(|action| self.write_action(out, vertex, action))?
+            }
             pb::Kind::Merge(merge) => {
                 let sides = merge.inputs.iter().map(|side| self.operand(vertex, side.input));
                 writeln!(out, "  merge {}", sides.collect::<Vec<_>>().join(" "))?;
             }
             pb::Kind::Diff(diff) => {
-                let side = |side: Option<pb::DiffInput>| self.operand(vertex, side.map_or(pb::EMPTY, |side| side.input));
+                let side =
+                    |side: Option<pb::DiffInput>| self.operand(vertex, side.map_or(pb::EMPTY, |side| side.input));
                 writeln!(out, "  diff {} {}", side(diff.lower), side(diff.upper))?;
             }
             pb::Kind::Build(_) => writeln!(out, "  build")?,
@@ -116,7 +119,8 @@ impl Graph {
         writeln!(out, "  exec {:?}", meta.args)?;
         meta.env.iter().try_for_each(|variable| writeln!(out, "    env {}", one_line(variable)))?;
         writeln!(out, "    cwd {}", meta.cwd)?;
-        for (key, value) in [("user", &meta.user), ("hostname", &meta.hostname), ("cgroup-parent", &meta.cgroup_parent)] {
+        for (key, value) in [("user", &meta.user), ("hostname", &meta.hostname), ("cgroup-parent", &meta.cgroup_parent)]
+        {
             if !value.is_empty() {
                 writeln!(out, "    {key} {value}")?;
             }
@@ -128,10 +132,16 @@ impl Graph {
             writeln!(out, "    security {:?}", exec.security())?;
         }
         if let Some(proxy) = &meta.proxy_env {
-            writeln!(out, "    proxy {} {} {} {} {}", proxy.http_proxy, proxy.https_proxy, proxy.ftp_proxy, proxy.no_proxy, proxy.all_proxy)?;
+            writeln!(
+                out,
+                "    proxy {} {} {} {} {}",
+                proxy.http_proxy, proxy.https_proxy, proxy.ftp_proxy, proxy.no_proxy, proxy.all_proxy
+            )?;
         }
         meta.extra_hosts.iter().try_for_each(|host| writeln!(out, "    host {} {}", host.host, host.ip))?;
-        meta.ulimit.iter().try_for_each(|limit| writeln!(out, "    ulimit {}={}:{}", limit.name, limit.soft, limit.hard))?;
+        meta.ulimit
+            .iter()
+            .try_for_each(|limit| writeln!(out, "    ulimit {}={}:{}", limit.name, limit.soft, limit.hard))?;
         for secret in &exec.secretenv {
             writeln!(out, "    secret-env {}={}{}", secret.name, secret.id, flag(secret.optional, " optional"))?;
         }
@@ -172,11 +182,23 @@ impl Graph {
                 (&copy.owner, copy.timestamp)
             }
             pb::Action::Mkfile(mkfile) => {
-                write!(out, "  mkfile {input} {} {:04o} {:?}", mkfile.path, mkfile.mode, String::from_utf8_lossy(&mkfile.data))?;
+                write!(
+                    out,
+                    "  mkfile {input} {} {:04o} {:?}",
+                    mkfile.path,
+                    mkfile.mode,
+                    String::from_utf8_lossy(&mkfile.data)
+                )?;
                 (&mkfile.owner, mkfile.timestamp)
             }
             pb::Action::Mkdir(mkdir) => {
-                write!(out, "  mkdir {input} {} {:04o}{}", mkdir.path, mkdir.mode, flag(mkdir.make_parents, " parents"))?;
+                write!(
+                    out,
+                    "  mkdir {input} {} {:04o}{}",
+                    mkdir.path,
+                    mkdir.mode,
+                    flag(mkdir.make_parents, " parents")
+                )?;
                 (&mkdir.owner, mkdir.timestamp)
             }
             pb::Action::Symlink(symlink) => {
@@ -189,7 +211,8 @@ impl Graph {
             }
         };
         if let Some(owner) = owner {
-            let shown = [&owner.user, &owner.group].map(|id| id.as_ref().map(|id| self.user(vertex, id)).unwrap_or_default());
+            let shown =
+                [&owner.user, &owner.group].map(|id| id.as_ref().map(|id| self.user(vertex, id)).unwrap_or_default());
             write!(out, " owner={}", shown.join(":"))?;
         }
         if timestamp != -1 {
@@ -218,7 +241,8 @@ fn write_copy_flags(out: &mut String, copy: &pb::FileActionCopy) -> fmt::Result 
         (copy.always_replace_existing_dest_paths, " replace"),
     ];
     flags.into_iter().try_for_each(|(set, text)| out.write_str(flag(set, text)))?;
-    let lists = [("include", &copy.include_patterns), ("exclude", &copy.exclude_patterns), ("required", &copy.required_paths)];
+    let lists =
+        [("include", &copy.include_patterns), ("exclude", &copy.exclude_patterns), ("required", &copy.required_paths)];
     for (name, list) in lists {
         if !list.is_empty() {
             write!(out, " {name}={list:?}")?;

@@ -56,7 +56,9 @@ fn mount(mount: &pb::Mount, inputs: usize) -> Result<(), String> {
     }
     optional_input(mount.input, inputs)?;
     known::<pb::MountContentCache>(mount.content_cache, "mount content cache mode")?;
-    let named = |present: bool| if present { Ok(()) } else { Err(format!("mount at `{}` lacks the options of its type", mount.dest)) };
+    let named = |present: bool| {
+        if present { Ok(()) } else { Err(format!("mount at `{}` lacks the options of its type", mount.dest)) }
+    };
     match known::<pb::MountType>(mount.mount_type, "mount type")? {
         pb::MountType::Bind => Ok(()),
         pb::MountType::Secret => named(mount.secret_opt.as_ref().is_some_and(|opt| !opt.id.is_empty())),
@@ -83,7 +85,9 @@ fn file(file: &pb::FileOp, inputs: usize) -> Result<u32, String> {
 fn file_action(action: &pb::FileAction, inputs: usize, position: usize) -> Result<(), String> {
     let operand = |index: i64| match Operand::of(index, inputs) {
         Operand::Scratch if index != pb::EMPTY => Err(format!("negative index {index}")),
-        Operand::Action(earlier) if earlier >= position => Err(format!("index {index} is neither an input nor an earlier action")),
+        Operand::Action(earlier) if earlier >= position => {
+            Err(format!("index {index} is neither an input nor an earlier action"))
+        }
         _ => Ok(()),
     };
     operand(action.input)?;

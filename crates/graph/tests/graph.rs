@@ -23,7 +23,12 @@ fn exec(mounts: Vec<pb::Mount>) -> pb::Op {
 }
 
 fn mkdir(input: i64, output: i64) -> pb::FileAction {
-    let action = pb::Action::Mkdir(pb::FileActionMkDir { path: "/a".to_owned(), mode: 0o755, timestamp: -1, ..Default::default() });
+    let action = pb::Action::Mkdir(pb::FileActionMkDir {
+        path: "/a".to_owned(),
+        mode: 0o755,
+        timestamp: -1,
+        ..Default::default()
+    });
     pb::FileAction { input, secondary_input: -1, output, action: Some(action) }
 }
 
@@ -32,7 +37,13 @@ fn file(actions: Vec<pb::FileAction>) -> pb::Op {
 }
 
 fn copy(input: i64, from: i64) -> pb::FileAction {
-    let copy = pb::FileActionCopy { src: "/a".to_owned(), dest: "/b".to_owned(), mode: -1, timestamp: -1, ..Default::default() };
+    let copy = pb::FileActionCopy {
+        src: "/a".to_owned(),
+        dest: "/b".to_owned(),
+        mode: -1,
+        timestamp: -1,
+        ..Default::default()
+    };
     pb::FileAction { input, secondary_input: from, output: 0, action: Some(pb::Action::Copy(copy)) }
 }
 
@@ -175,10 +186,14 @@ fn empty_definition_is_scratch() {
 fn example() -> (Builder, Output) {
     let mut builder = Builder::new();
     let context = builder.reserve();
-    let name = |name: &str| pb::OpMetadata { description: [(rbuild_graph::description::CUSTOM_NAME.to_owned(), name.to_owned())].into(), ..Default::default() };
+    let name = |name: &str| pb::OpMetadata {
+        description: [(rbuild_graph::description::CUSTOM_NAME.to_owned(), name.to_owned())].into(),
+        ..Default::default()
+    };
     let base = builder.add(image("a"), vec![], &name("base"), &[]).output(0);
     let copied = builder.add(file(vec![copy(0, 1)]), vec![base, context.output(0)], &name("copy"), &[]).output(0);
-    let again = builder.add(file(vec![copy(0, 1)]), vec![base, context.output(0)], &pb::OpMetadata::default(), &[]).output(0);
+    let again =
+        builder.add(file(vec![copy(0, 1)]), vec![base, context.output(0)], &pb::OpMetadata::default(), &[]).output(0);
     assert_eq!(copied, again, "equal ops are one node");
     let ran = builder.add(exec(vec![root_mount()]), vec![copied], &name("run"), &[]).output(0);
     builder.add(image("unused"), vec![], &pb::OpMetadata::default(), &[]);
@@ -201,7 +216,11 @@ fn builder_makes_what_load_accepts() {
     let tree = "run\ncopy\n├─ context\nbase\n";
     assert_eq!(graph.to_tree(), tree);
     assert!(graph.to_dot().contains("  v2 -> v3;\n"));
-    assert!(graph.to_text().ends_with("#4 run\n  exec [\"true\"]\n    cwd /\n    mount / bind #3 output=0\nresult #4\n"), "{}", graph.to_text());
+    assert!(
+        graph.to_text().ends_with("#4 run\n  exec [\"true\"]\n    cwd /\n    mount / bind #3 output=0\nresult #4\n"),
+        "{}",
+        graph.to_text()
+    );
 }
 
 /// The bytes that BuildKit's client makes of the same ops, worked out by hand from the protocol: a
@@ -213,7 +232,8 @@ fn bytes_are_those_of_the_protocol() {
     let mut expect = b"\x1a\x12\x0a\x10docker-image://x\x52\x0e\x0a\x05amd64\x12\x05linux\x5a\x00".to_vec();
     assert_eq!(op.encode_to_vec(), expect);
     let mount = pb::Mount { input: -1, output: -1, dest: "/".to_owned(), ..Default::default() };
-    expect = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x1a\x01/\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".to_vec();
+    expect =
+        b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x1a\x01/\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".to_vec();
     assert_eq!(mount.encode_to_vec(), expect);
 }
 

@@ -86,7 +86,12 @@ async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Fallible<Found> {
     Ok(Found::Image { reference: found.reference, image: Box::new(found.image) })
 }
 
-async fn look_up_context(front: &Frontend<'_>, unit: &Unit<'_>, context: &NamedContext, platform: &Platform) -> Fallible<Found> {
+async fn look_up_context(
+    front: &Frontend<'_>,
+    unit: &Unit<'_>,
+    context: &NamedContext,
+    platform: &Platform,
+) -> Fallible<Found> {
     let failed = |error: BridgeError| fail(unit.place, format!("context {}: {}", context.shown, error.chain()));
     let kind = context.kind().map_err(|reason| fail(unit.place, reason))?;
     let shown = |name: &str| format!("[context {}] load metadata for {name}", context.shown);
@@ -94,7 +99,11 @@ async fn look_up_context(front: &Frontend<'_>, unit: &Unit<'_>, context: &NamedC
         Kind::Scratch => Content::Scratch,
         Kind::Image(written) => {
             let mode = front.request.resolve_mode;
-            let found = front.bridge.resolve_image(&written, platform, mode, &shown(context.written())).await.map_err(failed)?;
+            let found = front
+                .bridge
+                .resolve_image(&written, platform, mode, &shown(context.written()))
+                .await
+                .map_err(failed)?;
             Content::Image { reference: found.reference, image: Box::new(found.image) }
         }
         Kind::Layout { store, digest } => {
@@ -162,7 +171,11 @@ impl Frontend<'_> {
     fn begin_with_image(&mut self, index: usize, state: &mut State, reference: Reference, image: ImageConfig) {
         let unit = &self.plan.units[index];
         let Base::Image(name) = &unit.base else { return };
-        self.used.push(UsedImage { name: name.clone(), reference: reference.clone(), platform: state.platform.clone() });
+        self.used.push(UsedImage {
+            name: name.clone(),
+            reference: reference.clone(),
+            platform: state.platform.clone(),
+        });
         let empty = image.rootfs.diff_ids.is_empty() && image.history.iter().all(|entry| entry.empty_layer);
         if !empty {
             let text = format!("FROM {reference}");
@@ -172,7 +185,13 @@ impl Frontend<'_> {
             let metadata = with_command(named(state.own.counter.next(&step)), command);
             let places = unit.stage.map(|stage| location(stage.lines));
             let source = source_op::image(&reference, self.request.resolve_mode.attribute());
-            state.output = Some(source_op::add_source(&mut self.builder, source, Some(&state.platform), &metadata, places.as_slice()));
+            state.output = Some(source_op::add_source(
+                &mut self.builder,
+                source,
+                Some(&state.platform),
+                &metadata,
+                places.as_slice(),
+            ));
             state.exec_platform = Some(state.platform.clone());
             let same = state.platform.os == image.os && state.platform.architecture == image.architecture;
             if let Some(stage) = unit.stage.filter(|_| !same) {
@@ -185,7 +204,13 @@ impl Frontend<'_> {
         state.image = ImageConfig { created: None, ..image };
     }
 
-    fn open_context(&mut self, index: usize, context: &NamedContext, content: Content, state: &mut State) -> Fallible<Option<ImageConfig>> {
+    fn open_context(
+        &mut self,
+        index: usize,
+        context: &NamedContext,
+        content: Content,
+        state: &mut State,
+    ) -> Fallible<Option<ImageConfig>> {
         let name = |text: &str| named(format!("[context {}] {text}", context.shown));
         let session = self.request.session.as_deref();
         let (source, platform, metadata, image): (pb::SourceOp, _, _, _) = match content {
@@ -196,17 +221,24 @@ impl Frontend<'_> {
                 self.locals.push(LocalContext { node, unit: index, name, shown: context.shown.clone(), exclude });
                 return Ok(None);
             }
-            Content::Git(git) => (source_op::git(&git), None, named(format!("[internal] load git source {}", context.input)), None),
+            Content::Git(git) => {
+                (source_op::git(&git), None, named(format!("[internal] load git source {}", context.input)), None)
+            }
             Content::Http(address) => (source_op::http(&address, "context", None), None, name(&address), None),
             Content::Image { reference, image } => {
-                let used = UsedImage { name: context.name.clone(), reference: reference.clone(), platform: state.platform.clone() };
+                let used = UsedImage {
+                    name: context.name.clone(),
+                    reference: reference.clone(),
+                    platform: state.platform.clone(),
+                };
                 self.used.push(used);
                 let mode = Some(self.request.resolve_mode).filter(|mode| *mode != ResolveMode::Default);
                 let source = source_op::image(&reference, mode.and_then(ResolveMode::attribute));
                 (source, Some(state.platform.clone()), name(context.written()), Some(*image))
             }
             Content::Layout { store, digest, image } => {
-                let shown = Reference::parse(&context.name).map_err(|error| fail(self.plan.units[index].place, error.to_string()))?;
+                let shown = Reference::parse(&context.name)
+                    .map_err(|error| fail(self.plan.units[index].place, error.to_string()))?;
                 let source = source_op::layout(&shown, &store, digest, session);
                 (source, Some(state.platform.clone()), name("OCI load from client"), Some(*image))
             }

@@ -30,7 +30,9 @@ impl Context {
 pub(crate) fn source(request: &Request, globals: &Globals) -> Result<Option<pb::SourceOp>, String> {
     match &request.context {
         MainContext::Local { .. } | MainContext::Empty => Ok(None),
-        MainContext::Archive { address, .. } | MainContext::File(address) => Ok(Some(source_op::http(address, "context", None))),
+        MainContext::Archive { address, .. } | MainContext::File(address) => {
+            Ok(Some(source_op::http(address, "context", None)))
+        }
         MainContext::Git(address) => {
             let mut git = git::parse(address)?.ok_or_else(|| format!("invalid git context {address}"))?;
             let keep = globals.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
@@ -89,7 +91,8 @@ pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) 
 }
 
 fn copy_into_scratch(builder: &mut Builder, from: Output, copy: pb::FileActionCopy, name: &str) -> Output {
-    let action = pb::FileAction { input: pb::EMPTY, secondary_input: 0, output: 0, action: Some(pb::Action::Copy(copy)) };
+    let action =
+        pb::FileAction { input: pb::EMPTY, secondary_input: 0, output: 0, action: Some(pb::Action::Copy(copy)) };
     let kind = pb::Kind::File(pb::FileOp { actions: vec![action] });
     source_op::add(builder, kind, None, vec![from], &named(name), &[])
 }

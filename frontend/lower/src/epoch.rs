@@ -14,7 +14,12 @@ use crate::variables::Variables;
 use crate::{context, git, source_op};
 
 /// Returns the time that the build asks for, in seconds since 1970.
-pub(crate) async fn resolve(dockerfile: &Dockerfile, request: &Request, globals: &Globals, bridge: &dyn Bridge) -> Fallible<Option<i64>> {
+pub(crate) async fn resolve(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    globals: &Globals,
+    bridge: &dyn Bridge,
+) -> Fallible<Option<i64>> {
     let Some(value) = globals.epoch().filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
@@ -38,7 +43,13 @@ fn declared_at(dockerfile: &Dockerfile) -> Place {
 }
 
 /// Returns the source that `value` names, and the name of the question; none if it has no time.
-fn source(value: &str, dockerfile: &Dockerfile, request: &Request, globals: &Globals, place: Place) -> Fallible<Option<(pb::SourceOp, String)>> {
+fn source(
+    value: &str,
+    dockerfile: &Dockerfile,
+    request: &Request,
+    globals: &Globals,
+    place: Place,
+) -> Fallible<Option<(pb::SourceOp, String)>> {
     if value == "context" {
         let source = context::source(request, globals).map_err(|reason| fail(place, reason))?;
         return Ok(source.map(|source| (source, "[internal] resolve main build context metadata".to_owned())));
@@ -77,7 +88,10 @@ fn stage_source(stage: &Stage, escape: char, globals: &Globals) -> Fallible<pb::
             Instruction::Add(add) if source.is_none() => source = Some(add_source(add, &variables, lexer, place)?),
             Instruction::Add(_) => return Err(fail(statement.place(), one_add())),
             _ => {
-                let message = format!("{EPOCH} stage does not meet source-only requirements: unsupported {} instruction", statement.keyword);
+                let message = format!(
+                    "{EPOCH} stage does not meet source-only requirements: unsupported {} instruction",
+                    statement.keyword
+                );
                 return Err(fail(statement.place(), message));
             }
         }
@@ -106,9 +120,15 @@ fn add_source(add: &Add, variables: &Variables, lexer: Lexer, place: Place) -> F
     let ([path], []) = (add.sources.paths.as_slice(), add.sources.files.as_slice()) else {
         return Err(fail(place, format!("{} source", one_add())));
     };
-    let expand = |text: &str| lexer.word(text, variables).map(|word| word.value).map_err(|error| unexpanded(place, &error));
+    let expand =
+        |text: &str| lexer.word(text, variables).map(|word| word.value).map_err(|error| unexpanded(place, &error));
     let address = expand(&path.text)?;
-    let checksum = add.checksum.as_ref().map(|checksum| expand(&checksum.text)).transpose()?.filter(|checksum| !checksum.is_empty());
+    let checksum = add
+        .checksum
+        .as_ref()
+        .map(|checksum| expand(&checksum.text))
+        .transpose()?
+        .filter(|checksum| !checksum.is_empty());
     match git::parse(&address).map_err(|reason| fail(place, reason))? {
         Some(mut git) if !git.like_a_path => {
             git.keep_git_dir = Some(git.keep_git_dir == Some(true) || add.keep_git_dir == Some(true));

@@ -62,7 +62,8 @@ impl Frontend<'_> {
     /// Counts bytes that were made.
     pub(crate) fn spend(&mut self, bytes: usize, at: Place) -> Fallible<()> {
         let left = self.budget.checked_sub(bytes);
-        self.budget = left.ok_or_else(|| fail(at, format!("the Dockerfile becomes larger than the limit of {MAX_SIZE} bytes")))?;
+        self.budget =
+            left.ok_or_else(|| fail(at, format!("the Dockerfile becomes larger than the limit of {MAX_SIZE} bytes")))?;
         Ok(())
     }
 
@@ -112,11 +113,7 @@ impl Frontend<'_> {
     }
 
     fn reachable(&self) -> Vec<bool> {
-        if self.request.all_stages {
-            vec![true; self.plan.units.len()]
-        } else {
-            self.plan.reachable(self.plan.target)
-        }
+        if self.request.all_stages { vec![true; self.plan.units.len()] } else { self.plan.reachable(self.plan.target) }
     }
 
     fn grow(&mut self) {
@@ -142,7 +139,10 @@ impl Frontend<'_> {
             }
             let triggers = match unit.base {
                 Base::Unit(base) => self.plan.units[base].own_triggers(),
-                _ => self.states[index].as_mut().map(|state| std::mem::take(&mut state.image.config.on_build)).unwrap_or_default(),
+                _ => self.states[index]
+                    .as_mut()
+                    .map(|state| std::mem::take(&mut state.image.config.on_build))
+                    .unwrap_or_default(),
             };
             self.plan.units[index].triggered = true;
             new |= self.plan.add_triggers(index, &triggers)?;

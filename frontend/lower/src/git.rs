@@ -141,14 +141,17 @@ impl GitRef {
         let (mut tag, mut branch) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decoded = |text: &str| percent_decode(&text.replace('+', " ")).ok_or_else(|| format!("invalid query `{pair}`"));
+            let decoded =
+                |text: &str| percent_decode(&text.replace('+', " ")).ok_or_else(|| format!("invalid query `{pair}`"));
             let (key, value) = (decoded(key)?, decoded(value)?);
             if seen.contains(&key) {
                 return Err(format!("query {key:?} has multiple values"));
             }
             let flag = || match value.as_str() {
                 "" => Ok(true),
-                value => rbuild_dockerfile::literal::boolean(value).ok_or_else(|| format!("invalid {key} value: {value:?}")),
+                value => {
+                    rbuild_dockerfile::literal::boolean(value).ok_or_else(|| format!("invalid {key} value: {value:?}"))
+                }
             };
             match key.as_str() {
                 "keep-git-dir" => self.keep_git_dir = Some(flag()?),
@@ -269,10 +272,14 @@ mod tests {
         check(&format!("{base}?ref=v1.0.0#v1.2.3"), "error: ref conflicts: \"v1.2.3\" vs \"v1.0.0\"");
         check(&format!("{base}?tag=v1.0.0&branch=v1.0"), "error: branch conflicts with tag");
         check(&format!("{base}?invalid=123"), "error: unexpected query \"invalid\"");
-        check(&format!("{base}?mtime=invalid"), "error: invalid mtime value: \"invalid\" (must be \"checkout\" or \"commit\")");
+        check(
+            &format!("{base}?mtime=invalid"),
+            "error: invalid mtime value: \"invalid\" (must be \"checkout\" or \"commit\")",
+        );
         check(&format!("{base}?ref="), "error: query \"ref\" has no value");
         check(&format!("{base}?ref=a&ref=a"), "error: query \"ref\" has multiple values");
-        let git = parse(&format!("{base}?fetch-by-commit&checksum=deadbeef&submodules=false&keep-git-dir")).unwrap().unwrap();
+        let git =
+            parse(&format!("{base}?fetch-by-commit&checksum=deadbeef&submodules=false&keep-git-dir")).unwrap().unwrap();
         assert!(git.fetch_by_commit && git.checksum.as_deref() == Some("deadbeef"));
         assert_eq!((git.submodules, git.keep_git_dir), (Some(false), Some(true)));
     }

@@ -34,7 +34,12 @@ pub(crate) struct ArgInfo {
 }
 
 /// Returns the arguments that every build has (A008); `overrides` go before.
-pub(crate) fn predefined(build: &Platform, target: &Platform, stage: Option<&str>, overrides: &BTreeMap<String, String>) -> Variables {
+pub(crate) fn predefined(
+    build: &Platform,
+    target: &Platform,
+    stage: Option<&str>,
+    overrides: &BTreeMap<String, String>,
+) -> Variables {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let all = [
         ("BUILDPLATFORM", build.to_string()),
@@ -57,7 +62,11 @@ pub(crate) fn predefined(build: &Platform, target: &Platform, stage: Option<&str
 }
 
 /// Adds the `ARG`s before the first `FROM` to `variables`.
-pub(crate) fn read(dockerfile: &Dockerfile, mut variables: Variables, build_args: &BTreeMap<String, String>) -> Fallible<Globals> {
+pub(crate) fn read(
+    dockerfile: &Dockerfile,
+    mut variables: Variables,
+    build_args: &BTreeMap<String, String>,
+) -> Fallible<Globals> {
     let lexer = Lexer::new(dockerfile.escape);
     let mut declared: BTreeMap<String, ArgInfo> = BTreeMap::new();
     for meta in &dockerfile.meta_args {
@@ -69,7 +78,8 @@ pub(crate) fn read(dockerfile: &Dockerfile, mut variables: Variables, build_args
                 (Some(value), _) => Some(value.clone()),
                 (None, None) => None,
                 (None, Some(default)) => {
-                    let expansion = lexer.word(&default.text, &variables).map_err(|error| fail(meta.place(), error.to_string()))?;
+                    let expansion =
+                        lexer.word(&default.text, &variables).map_err(|error| fail(meta.place(), error.to_string()))?;
                     uses = expansion.used;
                     Some(expansion.value)
                 }

@@ -23,6 +23,7 @@ mod globals;
 mod lowered;
 mod named;
 mod names;
+mod needs;
 mod path;
 mod request;
 mod source_op;
@@ -52,7 +53,12 @@ use crate::globals::Globals;
 /// # Errors
 /// Returns what is wrong with the Dockerfile, the request or the images it asks for, with the place,
 /// and the warnings found before.
-pub async fn lower(dockerfile: &Dockerfile, source: &str, request: &Request, bridge: &dyn Bridge) -> Result<Lowered, LowerError> {
+pub async fn lower(
+    dockerfile: &Dockerfile,
+    source: &str,
+    request: &Request,
+    bridge: &dyn Bridge,
+) -> Result<Lowered, LowerError> {
     let options = check_options(dockerfile, request).map_err(|error| LowerError { diagnostics: vec![*error] })?;
     let mut linter = Linter::new(options);
     let (ast, _) = rbuild_dockerfile::parse(source);
@@ -84,12 +90,19 @@ fn with_warnings(linter: Linter, error: Diagnostic) -> LowerError {
 }
 
 /// The passes up to the plan.
-async fn prepare<'a>(dockerfile: &'a Dockerfile, request: &'a Request, bridge: &'a dyn Bridge, linter: &mut Linter) -> Fallible<Frontend<'a>> {
+async fn prepare<'a>(
+    dockerfile: &'a Dockerfile,
+    request: &'a Request,
+    bridge: &'a dyn Bridge,
+    linter: &mut Linter,
+) -> Fallible<Frontend<'a>> {
     let place = top(dockerfile);
     if dockerfile.stages.is_empty() {
         return Err(fail(place, "dockerfile contains no stages to build"));
     }
-    if request.build_args.get("BUILDKIT_DISABLE_FILEOP").and_then(|value| rbuild_dockerfile::literal::boolean(value)) == Some(true) {
+    if request.build_args.get("BUILDKIT_DISABLE_FILEOP").and_then(|value| rbuild_dockerfile::literal::boolean(value))
+        == Some(true)
+    {
         return Err(fail(place, "support for \"BUILDKIT_DISABLE_FILEOP\" build-arg was removed in BuildKit 0.11"));
     }
     let build = request.build_platform.clone().normalise();
@@ -124,7 +137,13 @@ async fn prepare<'a>(dockerfile: &'a Dockerfile, request: &'a Request, bridge: &
     })
 }
 
-fn read_globals(dockerfile: &Dockerfile, request: &Request, build: &Platform, target: &Platform, linter: &mut Linter) -> Fallible<Globals> {
+fn read_globals(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    build: &Platform,
+    target: &Platform,
+    linter: &mut Linter,
+) -> Fallible<Globals> {
     let last = dockerfile.stages.last().and_then(|stage| stage.name.as_deref());
     let name = request.target.as_deref().filter(|name| !name.is_empty()).or(last);
     let predefined = globals::predefined(build, target, name, &request.build_args);
@@ -163,4 +182,3 @@ fn top(dockerfile: &Dockerfile) -> Place {
     let stage = dockerfile.stages.first().map(|stage| stage.place());
     meta.or(stage).unwrap_or(Place { span: Span::default(), lines: Lines::single(1) })
 }
-

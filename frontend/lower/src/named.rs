@@ -56,14 +56,21 @@ impl NamedContext {
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         match scheme {
             "docker-image" if rest == "scratch" => Ok(Kind::Scratch),
-            "docker-image" => Reference::parse(rest).map(Kind::Image).map_err(|error| format!("{}: {error}", invalid())),
+            "docker-image" => {
+                Reference::parse(rest).map(Kind::Image).map_err(|error| format!("{}: {error}", invalid()))
+            }
             "oci-layout" => {
-                let (store, digest) = rest.rsplit_once('@').ok_or_else(|| format!("oci-layout reference {rest:?} has no digest"))?;
-                let digest = digest.parse().map_err(|error| format!("could not parse oci-layout reference {rest:?}: {error}"))?;
+                let (store, digest) =
+                    rest.rsplit_once('@').ok_or_else(|| format!("oci-layout reference {rest:?} has no digest"))?;
+                let digest = digest
+                    .parse()
+                    .map_err(|error| format!("could not parse oci-layout reference {rest:?}: {error}"))?;
                 Ok(Kind::Layout { store: store.to_owned(), digest })
             }
             "local" => Ok(Kind::Local(rest.to_owned())),
-            "input" => Err(format!("context source input for {} needs a client that hands over build results", self.shown)),
+            "input" => {
+                Err(format!("context source input for {} needs a client that hands over build results", self.shown))
+            }
             scheme => match git::parse(&self.input)? {
                 Some(git) => Ok(Kind::Git(Box::new(git))),
                 None if matches!(scheme, "http" | "https") => Ok(Kind::Http(self.input.clone())),
@@ -85,7 +92,12 @@ mod tests {
 
     #[test]
     fn x011_names() {
-        let request = request(&[("alpine", "local:a"), ("alpine::linux/arm64", "local:b"), ("scratch", "local:c"), ("busybox:1", "local:d")]);
+        let request = request(&[
+            ("alpine", "local:a"),
+            ("alpine::linux/arm64", "local:b"),
+            ("scratch", "local:c"),
+            ("busybox:1", "local:d"),
+        ]);
         let arm = Platform::new("linux", "arm64", None);
         let found = |name: &str, platform| find(name, platform, &request).unwrap().map(|context| context.input);
         assert_eq!(found("docker.io/library/alpine:latest", None).as_deref(), Some("local:a"));
@@ -98,11 +110,14 @@ mod tests {
 
     #[test]
     fn x011_kinds() {
-        let kind = |input: &str| NamedContext { name: "n".to_owned(), shown: "n".to_owned(), input: input.to_owned() }.kind();
+        let kind =
+            |input: &str| NamedContext { name: "n".to_owned(), shown: "n".to_owned(), input: input.to_owned() }.kind();
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(kind("docker-image://scratch"), Ok(Kind::Scratch));
         assert_eq!(kind("docker-image://alpine"), Ok(Kind::Image(Reference::parse("alpine").unwrap())));
-        assert!(matches!(kind(&format!("oci-layout://store@{digest}")), Ok(Kind::Layout { store, .. }) if store == "store"));
+        assert!(
+            matches!(kind(&format!("oci-layout://store@{digest}")), Ok(Kind::Layout { store, .. }) if store == "store")
+        );
         assert!(matches!(kind("https://x/y.git#v1"), Ok(Kind::Git(git)) if git.reference == "v1"));
         assert!(matches!(kind("git@github.com:a/b.git"), Ok(Kind::Git(_))));
         assert_eq!(kind("https://x/y.tar"), Ok(Kind::Http("https://x/y.tar".to_owned())));

@@ -35,7 +35,9 @@ impl Counter {
         let mut name = "[".to_owned();
         if self.with_platform {
             name.push_str(&platform_with_version(step.platform));
-            name.push_str(&step.variables.map(|variables| foreign_target(step.platform, variables)).unwrap_or_default());
+            name.push_str(
+                &step.variables.map(|variables| foreign_target(step.platform, variables)).unwrap_or_default(),
+            );
             name.push(' ');
         }
         if !self.stage.is_empty() {
@@ -81,13 +83,15 @@ fn target(platform: &Platform, variables: &Variables) -> Option<Platform> {
     if os.is_none() && architecture.is_none() && variant.is_none() {
         return None;
     }
-    let or = |part: Option<String>, other: &str| part.filter(|part| !part.is_empty()).unwrap_or_else(|| other.to_owned());
+    let or =
+        |part: Option<String>, other: &str| part.filter(|part| !part.is_empty()).unwrap_or_else(|| other.to_owned());
     Some(Platform::new(&or(os, &platform.os), &or(architecture, &platform.architecture), variant.as_deref()))
 }
 
 /// Returns an instruction with its first word in capitals and its variables replaced, as it is shown.
 pub(crate) fn shown(lexer: Lexer, instruction: &str, variables: &Variables) -> String {
-    let expanded = lexer.word(instruction, variables).map_or_else(|_| instruction.to_owned(), |expansion| expansion.value);
+    let expanded =
+        lexer.word(instruction, variables).map_or_else(|_| instruction.to_owned(), |expansion| expansion.value);
     match expanded.split_once(' ') {
         Some((word, rest)) => format!("{} {rest}", word.to_uppercase()),
         None => expanded.to_uppercase(),

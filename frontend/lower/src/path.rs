@@ -113,7 +113,15 @@ mod tests {
 
     #[test]
     fn cleaning_joining_and_naming() {
-        for (path, expect) in [("", "."), ("/", "/"), ("a/../b//c/.", "b/c"), ("../a", "../a"), ("/../a", "/a"), ("a/..", "."), ("./", ".")] {
+        for (path, expect) in [
+            ("", "."),
+            ("/", "/"),
+            ("a/../b//c/.", "b/c"),
+            ("../a", "../a"),
+            ("/../a", "/a"),
+            ("a/..", "."),
+            ("./", "."),
+        ] {
             assert_eq!(clean(path), expect, "{path}");
         }
         assert_eq!(join("/", ""), "/");
@@ -145,7 +153,8 @@ mod tests {
 
     #[test]
     fn wildcards() {
-        for (path, expect) in [("a*", true), ("a?", true), ("[a]", true), ("a\\*", false), ("a", false), ("\\", false)] {
+        for (path, expect) in [("a*", true), ("a?", true), ("[a]", true), ("a\\*", false), ("a", false), ("\\", false)]
+        {
             assert_eq!(has_wildcards(path), expect, "{path}");
         }
     }

@@ -10,14 +10,27 @@ use crate::git::GitRef;
 use crate::path;
 
 /// Adds an op of `kind`; only ops whose result depends on it have a platform.
-pub(crate) fn add(builder: &mut Builder, kind: pb::Kind, platform: Option<&Platform>, inputs: Vec<Output>, metadata: &pb::OpMetadata, places: &[pb::Location]) -> Output {
+pub(crate) fn add(
+    builder: &mut Builder,
+    kind: pb::Kind,
+    platform: Option<&Platform>,
+    inputs: Vec<Output>,
+    metadata: &pb::OpMetadata,
+    places: &[pb::Location],
+) -> Output {
     let constraints = Some(pb::WorkerConstraints::default());
     let op = pb::Op { op: Some(kind), platform: platform.map(pb::Platform::from), constraints, ..pb::Op::default() };
     builder.add(op, inputs, metadata, places).output(0)
 }
 
 /// Adds a source op.
-pub(crate) fn add_source(builder: &mut Builder, source: pb::SourceOp, platform: Option<&Platform>, metadata: &pb::OpMetadata, places: &[pb::Location]) -> Output {
+pub(crate) fn add_source(
+    builder: &mut Builder,
+    source: pb::SourceOp,
+    platform: Option<&Platform>,
+    metadata: &pb::OpMetadata,
+    places: &[pb::Location],
+) -> Output {
     add(builder, pb::Kind::Source(source), platform, Vec::new(), metadata, places)
 }
 
@@ -72,7 +85,13 @@ pub(crate) fn git(git: &GitRef) -> pb::SourceOp {
 }
 
 /// A directory of the client. `used` are the paths in use: all of it if `/` is among them or none.
-pub(crate) fn local(name: &str, hint: &str, session: Option<&str>, exclude: &[String], used: &BTreeSet<String>) -> pb::SourceOp {
+pub(crate) fn local(
+    name: &str,
+    hint: &str,
+    session: Option<&str>,
+    exclude: &[String],
+    used: &BTreeSet<String>,
+) -> pb::SourceOp {
     let mut attrs = BTreeMap::from([(attr::SHARED_KEY_HINT.to_owned(), hint.to_owned())]);
     attrs.extend(session.map(|session| (attr::LOCAL_SESSION_ID.to_owned(), session.to_owned())));
     if !exclude.is_empty() {
@@ -89,7 +108,8 @@ pub(crate) fn local(name: &str, hint: &str, session: Option<&str>, exclude: &[St
 /// Writes a JSON list with the escapes of BuildKit's encoder, as the bytes are part of the digest.
 fn json_list(texts: &[String]) -> String {
     let plain = serde_json::to_string(texts).expect("a list of texts is JSON");
-    let escaped = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let escaped =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
     escaped.into_iter().fold(plain, |text, (from, to)| text.replace(from, to))
 }
 
@@ -110,7 +130,8 @@ mod tests {
     #[test]
     fn c023_used_paths() {
         let used = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
-        let follow = |paths| local("context", "context", None, &[], &used(paths)).attrs.get("local.followpaths").cloned();
+        let follow =
+            |paths| local("context", "context", None, &[], &used(paths)).attrs.get("local.followpaths").cloned();
         assert_eq!(follow(&[]), None);
         assert_eq!(follow(&["/", "/a"]), None);
         assert_eq!(follow(&["/b", "/a/c<"]).as_deref(), Some(r#"["a/c\u003c","b"]"#));

@@ -1,13 +1,15 @@
 //! The second pass: stages, what they stand upon and what they take from each other.
 //!
 //! A [`Unit`] is a stage of the Dockerfile, or something outside that a `--from` names. Units refer to
-//! each other by index. Nothing here recurses: a Dockerfile may chain as many stages as it has lines.
+//! each other by index.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_dockerfile::expand::Empty;
-use rbuild_dockerfile::{Diagnostic, Dockerfile, Environment as _, Instruction, Lexer, Linter, Phase, Place, Stage, Statement, nearest};
+use rbuild_dockerfile::{
+    Diagnostic, Dockerfile, Environment as _, Instruction, Lexer, Linter, Phase, Place, Stage, Statement, nearest,
+};
 use rbuild_oci::Platform;
 
 use crate::error::{Fallible, fail, unexpanded};
@@ -88,8 +90,20 @@ pub(crate) struct Plan<'a> {
 }
 
 /// Registers all stages and finds the target.
-pub(crate) fn plan<'a>(dockerfile: &'a Dockerfile, request: &Request, globals: &Globals, linter: &mut Linter) -> Fallible<Plan<'a>> {
-    let mut plan = Plan { units: Vec::new(), declared: 0, target: 0, names: BTreeMap::new(), outside: BTreeMap::new(), escape: dockerfile.escape };
+pub(crate) fn plan<'a>(
+    dockerfile: &'a Dockerfile,
+    request: &Request,
+    globals: &Globals,
+    linter: &mut Linter,
+) -> Fallible<Plan<'a>> {
+    let mut plan = Plan {
+        units: Vec::new(),
+        declared: 0,
+        target: 0,
+        names: BTreeMap::new(),
+        outside: BTreeMap::new(),
+        escape: dockerfile.escape,
+    };
     for (index, stage) in dockerfile.stages.iter().enumerate() {
         let unit = from(stage, index, request, globals, &plan, linter)?;
         if let Some(name) = &stage.name {
@@ -113,7 +127,14 @@ pub(crate) fn plan<'a>(dockerfile: &'a Dockerfile, request: &Request, globals: &
 }
 
 /// Reads a `FROM`.
-fn from<'a>(stage: &'a Stage, index: usize, request: &Request, globals: &Globals, plan: &Plan<'a>, linter: &mut Linter) -> Fallible<Unit<'a>> {
+fn from<'a>(
+    stage: &'a Stage,
+    index: usize,
+    request: &Request,
+    globals: &Globals,
+    plan: &Plan<'a>,
+    linter: &mut Linter,
+) -> Fallible<Unit<'a>> {
     let lexer = Lexer::new(plan.escape);
     let place = stage.place();
     let base = lexer.word(&stage.base.text, &globals.variables).map_err(|error| unexpanded(place, &error))?;
@@ -150,14 +171,20 @@ fn from<'a>(stage: &'a Stage, index: usize, request: &Request, globals: &Globals
     Ok(unit)
 }
 
-fn platform(stage: &Stage, lexer: Lexer, globals: &Globals, used_args: &mut BTreeSet<String>, linter: &mut Linter) -> Fallible<Option<Platform>> {
+fn platform(
+    stage: &Stage,
+    lexer: Lexer,
+    globals: &Globals,
+    used_args: &mut BTreeSet<String>,
+    linter: &mut Linter,
+) -> Fallible<Option<Platform>> {
     let Some(template) = &stage.platform else {
         return Ok(None);
     };
     let place = Place { span: template.span, lines: stage.lines };
-    let expansion = lexer.word(&template.text, &globals.variables).map_err(|error| {
-        fail(place, format!("failed to process arguments for platform {}: {error}", template.text))
-    })?;
+    let expansion = lexer
+        .word(&template.text, &globals.variables)
+        .map_err(|error| fail(place, format!("failed to process arguments for platform {}: {error}", template.text)))?;
     undeclared(&expansion.unset, stage, globals, linter);
     linter.redundant_target_platform(stage, &expansion, globals.variables.get("TARGETPLATFORM"));
     if let Ok(parsed) = Platform::parse(&expansion.value) {
@@ -225,7 +252,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the instructions with what they take from elsewhere; new things outside become units.
-    fn commands(&mut self, statements: impl Iterator<Item = Cow<'a, Statement>>, on_build: bool) -> Fallible<Vec<Command<'a>>> {
+    fn commands(
+        &mut self,
+        statements: impl Iterator<Item = Cow<'a, Statement>>,
+        on_build: bool,
+    ) -> Fallible<Vec<Command<'a>>> {
         let mut commands = Vec::new();
         for statement in statements {
             let sources = match &statement.instruction {
@@ -321,79 +352,5 @@ impl<'a> Plan<'a> {
             self.check_circles()?;
         }
         Ok(needs)
-    }
-
-    /// Returns the units that `unit` takes files from, each with where it does so.
-    fn uses(&self, unit: usize) -> Vec<(usize, Place)> {
-        let taken = |command: &Command<'a>| {
-            let place = command.statement.place();
-            let units = command.sources.iter().filter_map(move |source| match source {
-                Source::Unit(index) => Some((*index, place)),
-                Source::Default | Source::Scratch => None,
-            });
-            units.collect::<Vec<_>>()
-        };
-        self.units[unit].commands.iter().flat_map(taken).collect()
-    }
-
-    /// Returns what a unit stands upon and takes from.
-    pub(crate) fn needs(&self, unit: usize) -> Vec<usize> {
-        let base = match self.units[unit].base {
-            Base::Unit(base) if self.units[unit].context.is_none() => Some(base),
-            _ => None,
-        };
-        base.into_iter().chain(self.uses(unit).into_iter().map(|(index, _)| index)).collect()
-    }
-
-    /// Returns which units `from` needs, itself included.
-    pub(crate) fn reachable(&self, from: usize) -> Vec<bool> {
-        let mut reached = vec![false; self.units.len()];
-        let mut stack = vec![from];
-        while let Some(unit) = stack.pop() {
-            if !std::mem::replace(&mut reached[unit], true) {
-                stack.extend(self.needs(unit));
-            }
-        }
-        reached
-    }
-
-    /// BuildKit counts a nameless source for every mount, which shows in names of steps.
-    fn has_mounts(&self) -> bool {
-        let mounts = |command: &Command<'_>| matches!(&command.statement.instruction, Instruction::Run(run) if !run.mounts.is_empty());
-        self.units.iter().any(|unit| unit.commands.iter().any(mounts))
-    }
-
-    /// Refuses stages that take from themselves, by whatever way round (G013).
-    fn check_circles(&self) -> Fallible<()> {
-        let edges: Vec<Vec<(usize, Place)>> = (0..self.units.len()).map(|unit| self.uses(unit)).collect();
-        let mut seen = vec![false; edges.len()];
-        let mut on_path = vec![false; edges.len()];
-        for start in 0..edges.len() {
-            let mut path = if std::mem::replace(&mut seen[start], true) { Vec::new() } else { vec![(start, 0)] };
-            while let Some((unit, next)) = path.last_mut() {
-                on_path[*unit] = true;
-                let Some((used, _)) = edges[*unit].get(*next) else {
-                    on_path[*unit] = false;
-                    path.pop();
-                    continue;
-                };
-                *next += 1;
-                if on_path[*used] {
-                    let begin = path.iter().position(|(unit, _)| unit == used).unwrap_or_default();
-                    let places = path[begin..].iter().map(|(unit, next)| edges[*unit][*next - 1].1);
-                    return Err(self.circle(*used, &places.collect::<Vec<_>>()));
-                }
-                if !std::mem::replace(&mut seen[*used], true) {
-                    path.push((*used, 0));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn circle(&self, unit: usize, places: &[Place]) -> Box<Diagnostic> {
-        let message = format!("circular dependency detected on stage: {}", self.units[unit].label);
-        let error = Diagnostic::error(Phase::Build, places[0], message);
-        Box::new(error.with_related(places[1..].iter().map(|place| place.lines).collect()))
     }
 }

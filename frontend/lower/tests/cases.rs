@@ -92,7 +92,10 @@ fn g011_triggers_of_stages_run_in_children_not_in_grandchildren() {
     assert!(ok(text).config.config.on_build.is_empty());
     let image = ok("FROM triggers AS a\nFROM a\n");
     assert_eq!(history(&image).len(), 3, "triggers of an image run once");
-    fails("FROM badtrigger\n", "reading trigger `ONBUILD FROM x` of the base: FROM isn't allowed as an ONBUILD trigger");
+    fails(
+        "FROM badtrigger\n",
+        "reading trigger `ONBUILD FROM x` of the base: FROM isn't allowed as an ONBUILD trigger",
+    );
 }
 
 #[test]
@@ -149,9 +152,13 @@ fn m017_m018_secrets() {
     let lowered = ok(text);
     assert_eq!(names(&lowered)[1], "[stage-0 2/2] RUN --mount=type=secret,id=tok,env=TOKEN echo ****");
     let exec = &execs(&lowered)[0];
-    assert_eq!((exec.secretenv[0].name.as_str(), exec.secretenv[0].id.as_str(), exec.secretenv[0].optional), ("TOKEN", "tok", true));
+    assert_eq!(
+        (exec.secretenv[0].name.as_str(), exec.secretenv[0].id.as_str(), exec.secretenv[0].optional),
+        ("TOKEN", "tok", true)
+    );
     assert_eq!(exec.mounts.len(), 1, "no file is asked for");
-    let mount = |flags: &str| execs(&ok(&format!("FROM alpine\nRUN --mount=type=secret,{flags} x\n")))[0].mounts[1].clone();
+    let mount =
+        |flags: &str| execs(&ok(&format!("FROM alpine\nRUN --mount=type=secret,{flags} x\n")))[0].mounts[1].clone();
     assert_eq!(mount("id=a/b").dest, "/run/secrets/b");
     let by_target = mount("target=/etc/pw");
     assert_eq!(by_target.secret_opt.map(|opt| (opt.id, opt.mode)), Some(("pw".to_owned(), 0o400)));
@@ -172,10 +179,16 @@ fn m005_m008_mount_targets_and_cache_names() {
 #[test]
 fn m001_m012_bad_mounts() {
     fails("FROM alpine\nRUN --mount=type=tmp,target=/x y\n", "unsupported mount type \"tmp\" (did you mean tmpfs?)");
-    fails("FROM alpine\nRUN --mount=typ=tmpfs,target=/x y\n", "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)");
+    fails(
+        "FROM alpine\nRUN --mount=typ=tmpfs,target=/x y\n",
+        "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)",
+    );
     fails("FROM alpine\nRUN --mount=target=/x,mode=7 y\n", "mode not allowed for \"bind\" type mounts");
     fails("FROM alpine\nRUN --mount=type=ssh,source=x y\n", "ssh does not support source");
-    fails("FROM alpine AS a\nRUN --mount=from=b,target=/m x\nFROM alpine AS b\nFROM a\n", "cannot mount from stage \"b\" to \"/m\"");
+    fails(
+        "FROM alpine AS a\nRUN --mount=from=b,target=/m x\nFROM alpine AS b\nFROM a\n",
+        "cannot mount from stage \"b\" to \"/m\"",
+    );
 }
 
 #[test]
@@ -213,7 +226,10 @@ fn g003_g005_stages_and_images_of_one_name() {
 #[test]
 fn g006_g007_bad_bases() {
     fails("ARG B\nFROM $B\n", "base name ($B) should not be blank");
-    fails("FROM --platform=$TARGETPLATFROM alpine\n", "empty platform value from expression $TARGETPLATFROM (did you mean TARGETPLATFORM?)");
+    fails(
+        "FROM --platform=$TARGETPLATFROM alpine\n",
+        "empty platform value from expression $TARGETPLATFROM (did you mean TARGETPLATFORM?)",
+    );
     fails("FROM --platform=nowhere alpine\n", "failed to parse platform nowhere");
     fails("FROM alpin\n", "alpin: docker.io/library/alpin:latest: not found (did you mean alpine?)");
     fails("FROM scratch AS build\nFROM Build\n", "failed to parse stage name \"Build\"");
@@ -256,15 +272,24 @@ fn g009_platform_of_the_image() {
 
 #[test]
 fn a001_a009_scopes() {
-    let env_of = |text: &str, given: &[(&str, &str)]| env(&with(text, &Request { build_args: args(given), ..request() }));
+    let env_of =
+        |text: &str, given: &[(&str, &str)]| env(&with(text, &Request { build_args: args(given), ..request() }));
     assert_eq!(env_of("ARG G=1\nFROM alpine\nRUN x\n", &[]), ["PATH=/bin"], "A002");
     assert_eq!(env_of("ARG G=1\nFROM alpine\nARG G\nRUN x\n", &[]), ["PATH=/bin", "G=1"]);
     assert_eq!(env_of("FROM alpine AS a\nARG X=1\nFROM a\nRUN x\n", &[]), ["X=1", "PATH=/bin"], "A007");
     assert_eq!(env_of("FROM alpine\nARG A\nARG B=\nRUN x\n", &[]), ["PATH=/bin", "B="], "A004");
-    assert_eq!(env_of("FROM alpine\nARG TARGETSTAGE BUILDARCH\nRUN x\n", &[("BUILDARCH", "own")]), ["PATH=/bin", "TARGETSTAGE=default", "BUILDARCH=own"], "A008");
+    assert_eq!(
+        env_of("FROM alpine\nARG TARGETSTAGE BUILDARCH\nRUN x\n", &[("BUILDARCH", "own")]),
+        ["PATH=/bin", "TARGETSTAGE=default", "BUILDARCH=own"],
+        "A008"
+    );
     assert_eq!(env_of("FROM alpine\nRUN x\n", &[("UNUSED", "1")]), ["PATH=/bin"], "A017");
     let lowered = ok("FROM alpine\nENV K=env\nARG K=arg\nRUN x\nENV M=50%sbar\n");
-    assert_eq!((env(&lowered), lowered.config.config.env), (vec!["PATH=/bin".into(), "K=arg".into()], vec!["PATH=/bin".into(), "K=env".into(), "M=50%sbar".into()]), "A005, A014");
+    assert_eq!(
+        (env(&lowered), lowered.config.config.env),
+        (vec!["PATH=/bin".into(), "K=arg".into()], vec!["PATH=/bin".into(), "K=env".into(), "M=50%sbar".into()]),
+        "A005, A014"
+    );
     assert_eq!(ok("FROM busybox:1\n").config.config.env.len(), 1, "A016");
 }
 
@@ -279,21 +304,33 @@ fn i_metadata_errors() {
 
 #[test]
 fn c013_c024_copy_errors() {
-    fails("FROM scratch\nCOPY --chmod=64a x /\n", "invalid chmod parameter: '64a'. it should be octal string and between 0 and 07777");
+    fails(
+        "FROM scratch\nCOPY --chmod=64a x /\n",
+        "invalid chmod parameter: '64a'. it should be octal string and between 0 and 07777",
+    );
     fails("FROM scratch\nCOPY https://example.com/x /\n", "source can't be a URL for COPY");
     fails("FROM scratch\nCOPY git@github.com:a/b.git /\n", "source can't be a git ref for COPY");
     fails("FROM scratch\nADD --checksum=sha256:00 x /\n", "checksum requires HTTP(S) or Git sources");
     fails("FROM scratch\nADD --checksum=md5:00 https://example.com/x /\n", "unsupported digest algorithm: md5");
     fails("FROM scratch\nADD --checksum=00 https://example.com/x /\n", "invalid checksum digest format");
-    fails("FROM scratch\nADD --checksum=sha256:00 https://example.com/x https://example.com/y /\n", "checksum can't be specified for multiple sources");
+    fails(
+        "FROM scratch\nADD --checksum=sha256:00 https://example.com/x https://example.com/y /\n",
+        "checksum can't be specified for multiple sources",
+    );
     fails("FROM scratch\nADD https://example.com/x.git?what=1 /\n", "unexpected query \"what\"");
-    fails("FROM scratch\nADD --keep-git-dir=false https://example.com/x.git?keep-git-dir=true /\n", "inconsistent keep-git-dir configuration");
+    fails(
+        "FROM scratch\nADD --keep-git-dir=false https://example.com/x.git?keep-git-dir=true /\n",
+        "inconsistent keep-git-dir configuration",
+    );
 }
 
 #[test]
 fn o010_epochs() {
     let at = |epoch: &str| Request { build_args: args(&[("SOURCE_DATE_EPOCH", epoch)]), ..request() };
-    assert_eq!(with("FROM scratch\nENV A=1\n", &at("0")).config.history[0].created.as_deref(), Some("1970-01-01T00:00:00Z"));
+    assert_eq!(
+        with("FROM scratch\nENV A=1\n", &at("0")).config.history[0].created.as_deref(),
+        Some("1970-01-01T00:00:00Z")
+    );
     assert_eq!(with("ARG SOURCE_DATE_EPOCH=5\nFROM scratch\n", &at("")).epoch, None, "an empty value resets");
     assert_eq!(with("FROM scratch\n", &at("context")).epoch, None, "a directory has no time");
     fails_with("FROM scratch\n", &at("x"), "invalid SOURCE_DATE_EPOCH: x");
@@ -308,10 +345,19 @@ fn o010_epochs() {
 fn lints_that_need_scopes() {
     warns("FROM scratch\nENV A=$B\n", "UndefinedVar: Usage of undefined variable '$B' (line 2)");
     warns("ARG B\nFROM scratch\nARG B\nENV A=$B\n", "");
-    warns("FROM --platform=$TARGETPLATFORM alpine\n", "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1)");
-    warns("FROM --platform=linux/amd64 alpine\n", "FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/amd64\" (line 1)");
+    warns(
+        "FROM --platform=$TARGETPLATFORM alpine\n",
+        "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1)",
+    );
+    warns(
+        "FROM --platform=linux/amd64 alpine\n",
+        "FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/amd64\" (line 1)",
+    );
     warns("FROM app\nCMD x\n", "");
-    warns("FROM scratch\nCMD x\n", "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 2)");
+    warns(
+        "FROM scratch\nCMD x\n",
+        "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 2)",
+    );
     let check = Request { build_args: args(&[("BUILDKIT_DOCKERFILE_CHECK", "error=true")]), ..request() };
     fails_with("FROM scratch\nENV A=$B\n", &check, "lint violation found for rules: UndefinedVar");
     let unused = "FROM missing AS unused\nENV A=$B\nFROM scratch\n";
@@ -322,7 +368,8 @@ fn lints_that_need_scopes() {
 fn outline_tells_what_is_asked_for() {
     let text = "ARG A=1\nARG B=$A\nFROM scratch AS x\nARG B\n# C the third\nARG C=3\nRUN --mount=type=secret,id=s,required true\nRUN --mount=type=ssh true\n";
     let outline = ok(text).outline;
-    let args: Vec<_> = outline.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_str(), arg.description.as_deref())).collect();
+    let args: Vec<_> =
+        outline.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_str(), arg.description.as_deref())).collect();
     assert_eq!(args, [("A", "1", None), ("B", "1", None), ("C", "3", Some("the third"))]);
     assert_eq!((outline.secrets[0].name.as_str(), outline.secrets[0].required), ("s", true));
     assert_eq!((outline.ssh[0].name.as_str(), outline.ssh[0].required), ("default", false));

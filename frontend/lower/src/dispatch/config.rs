@@ -1,7 +1,8 @@
 //! Instructions that change only the image configuration (inventory sections 3 and 7).
 
 use rbuild_dockerfile::instruction::{
-    Arg, ArgDefinition, Cmd, CommandLine, Entrypoint, Env, Expose, Healthcheck, KeyValue, Label, Maintainer, Port, Shell, StopSignal, User, Volume,
+    Arg, ArgDefinition, Cmd, CommandLine, Entrypoint, Env, Expose, Healthcheck, KeyValue, Label, Maintainer, Port,
+    Shell, StopSignal, User, Volume,
 };
 use rbuild_dockerfile::{Environment as _, Place, Statement};
 use rbuild_oci::HealthConfig;

@@ -8,9 +8,9 @@ use rbuild_oci::Digest;
 use super::Walk;
 use super::owner::{Mode, mode};
 use crate::error::{Fallible, fail};
+use crate::git::{self, GitRef};
 use crate::names::{internal, named, shown};
 use crate::stages::{Command, Source};
-use crate::git::{self, GitRef};
 use crate::{path, source_op};
 
 /// A `COPY` or `ADD` with all words expanded.
@@ -35,7 +35,8 @@ impl Walk<'_, '_> {
     pub(super) fn copy(&mut self, command: &Command<'_>, copy: &Copy) -> Fallible<()> {
         let at = command.statement.as_ref();
         let source = command.sources.first().copied().unwrap_or(Source::Default);
-        let copying = Copying { link: copy.link, parents: copy.parents, exclude: texts(&copy.exclude), ..Copying::default() };
+        let copying =
+            Copying { link: copy.link, parents: copy.parents, exclude: texts(&copy.exclude), ..Copying::default() };
         let copying = self.expand_copy(at, copying, copy.chown.as_ref(), copy.chmod.as_ref(), None, &copy.sources)?;
         let from = copy.from.as_ref().map_or("", |from| &from.text);
         let input = self.source_output(source, from, at)?;
@@ -60,7 +61,8 @@ impl Walk<'_, '_> {
         let copying = self.expand_copy(at, copying, chown, chmod, add.checksum.as_ref(), &add.sources)?;
         let context = self.front.context.output();
         self.transfer(command, &copying, Source::Default, context)?;
-        let local = |path: &str| !is_address(path) && !matches!(git::parse(path), Ok(Some(GitRef { like_a_path: false, .. })));
+        let local =
+            |path: &str| !is_address(path) && !matches!(git::parse(path), Ok(Some(GitRef { like_a_path: false, .. })));
         for (path, _) in copying.paths.iter().filter(|(path, _)| local(path)) {
             self.use_path(Source::Default, path);
         }
@@ -110,14 +112,21 @@ impl Walk<'_, '_> {
             Source::Unit(_) => {
                 let label = &self.front.plan.units[self.unit].label;
                 let label = if label.is_empty() { "stage-0" } else { label };
-                let message = format!("cannot copy from stage {from:?}, it needs to be defined before current stage {label:?}");
+                let message =
+                    format!("cannot copy from stage {from:?}, it needs to be defined before current stage {label:?}");
                 Err(fail(at.place(), message))
             }
         }
     }
 
     /// Makes the op that copies.
-    fn transfer(&mut self, command: &Command<'_>, copying: &Copying, source: Source, input: Option<Output>) -> Fallible<()> {
+    fn transfer(
+        &mut self,
+        command: &Command<'_>,
+        copying: &Copying,
+        source: Source,
+        input: Option<Output>,
+    ) -> Fallible<()> {
         let at = command.statement.as_ref();
         self.check_checksum(copying, at)?;
         // C014: a mode makes a linked copy an ordinary one.
@@ -149,7 +158,14 @@ impl Walk<'_, '_> {
         self.finish_copy(command, copying, file, name, linked)
     }
 
-    fn finish_copy(&mut self, command: &Command<'_>, copying: &Copying, file: Actions, name: String, linked: Option<String>) -> Fallible<()> {
+    fn finish_copy(
+        &mut self,
+        command: &Command<'_>,
+        copying: &Copying,
+        file: Actions,
+        name: String,
+        linked: Option<String>,
+    ) -> Fallible<()> {
         let at = command.statement.as_ref();
         let mut metadata = named(&name);
         metadata.ignore_cache = self.state.own.ignore_cache;
@@ -181,11 +197,12 @@ impl Walk<'_, '_> {
 
     /// Returns what all copies of an instruction have in common.
     fn template(&self, copying: &Copying, has_base: bool, at: &Statement) -> Fallible<pb::FileActionCopy> {
-        let (bits, symbolic) = match copying.mode.as_deref().map(mode).transpose().map_err(|reason| fail(at.place(), reason))? {
-            None => (-1, String::new()),
-            Some(Mode::Bits(bits)) => (bits, String::new()),
-            Some(Mode::Symbolic(text)) => (0, text),
-        };
+        let (bits, symbolic) =
+            match copying.mode.as_deref().map(mode).transpose().map_err(|reason| fail(at.place(), reason))? {
+                None => (-1, String::new()),
+                Some(Mode::Bits(bits)) => (bits, String::new()),
+                Some(Mode::Symbolic(text)) => (0, text),
+            };
         let owner = copying.owner.as_deref().map(|owner| self.owner(owner, has_base, at.place())).transpose()?;
         let destination = path::destination(&self.state.directory, &copying.destination);
         Ok(pb::FileActionCopy {
@@ -225,7 +242,12 @@ impl Walk<'_, '_> {
         let path = path::in_op("/", name, false);
         let data = content.as_bytes().to_vec().into();
         let mkfile = pb::FileActionMkFile { path: path.clone(), mode, data, owner: None, timestamp: -1 };
-        let action = pb::FileAction { input: pb::EMPTY, secondary_input: pb::EMPTY, output: 0, action: Some(pb::Action::Mkfile(mkfile)) };
+        let action = pb::FileAction {
+            input: pb::EMPTY,
+            secondary_input: pb::EMPTY,
+            output: 0,
+            action: Some(pb::Action::Mkfile(mkfile)),
+        };
         let kind = pb::Kind::File(pb::FileOp { actions: vec![action] });
         let metadata = internal("preparing inline document");
         (source_op::add(&mut self.front.builder, kind, None, Vec::new(), &metadata, &[]), path)

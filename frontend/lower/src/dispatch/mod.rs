@@ -10,7 +10,7 @@ mod workdir;
 
 use std::collections::BTreeSet;
 
-use rbuild_dockerfile::{Environment as _, Expansion, ExpandError, Instruction, Lexer, Place, Statement, Template};
+use rbuild_dockerfile::{Environment as _, ExpandError, Expansion, Instruction, Lexer, Place, Statement, Template};
 use rbuild_graph::pb;
 
 use crate::error::{Fallible, unexpanded};
@@ -140,14 +140,16 @@ impl<'a> Walk<'_, 'a> {
     /// Returns the name of the next step.
     fn step_name(&mut self, text: &str, command: &Command<'_>) -> String {
         let state = &mut self.state;
-        let step = Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
+        let step =
+            Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
         state.own.counter.next(&step)
     }
 
     /// Returns another name for the step named last.
     fn step_name_again(&self, text: &str, command: &Command<'_>) -> String {
         let state = &self.state;
-        let step = Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
+        let step =
+            Step { text, platform: &state.platform, variables: Some(&state.variables), on_build: command.on_build };
         state.own.counter.again(&step)
     }
 

@@ -79,7 +79,11 @@ impl Walk<'_, '_> {
         };
         let mut input = self.mount_source(mount, source, target, place)?;
         let mut made = pb::Mount {
-            dest: if path::is_absolute(target) { target.to_owned() } else { path::join("/", &format!("{}/{target}", self.state.directory)) },
+            dest: if path::is_absolute(target) {
+                target.to_owned()
+            } else {
+                path::join("/", &format!("{}/{target}", self.state.directory))
+            },
             readonly: mount.read_only,
             output: pb::SKIP_OUTPUT,
             ..pb::Mount::default()
@@ -118,7 +122,9 @@ impl Walk<'_, '_> {
             }
             Source::Unit(_) => {
                 let from = mount.from.as_deref().unwrap_or("");
-                let message = format!("cannot mount from stage {from:?} to {target:?}, stage needs to be defined before current command");
+                let message = format!(
+                    "cannot mount from stage {from:?} to {target:?}, stage needs to be defined before current command"
+                );
                 Err(fail(place, message))
             }
         }
@@ -146,7 +152,12 @@ impl Walk<'_, '_> {
             timestamp: -1,
         };
         let base = if input.is_some() { 0 } else { pb::EMPTY };
-        let action = pb::FileAction { input: base, secondary_input: pb::EMPTY, output: 0, action: Some(pb::Action::Mkdir(mkdir)) };
+        let action = pb::FileAction {
+            input: base,
+            secondary_input: pb::EMPTY,
+            output: 0,
+            action: Some(pb::Action::Mkdir(mkdir)),
+        };
         let kind = pb::Kind::File(pb::FileOp { actions: vec![action] });
         let metadata = named("[internal] setting cache mount permissions");
         source_op::add(&mut self.front.builder, kind, None, input.into_iter().collect(), &metadata, &[])

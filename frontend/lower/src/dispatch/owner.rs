@@ -14,7 +14,8 @@ impl Walk<'_, '_> {
             let user = match numeric(name).map_err(|reason| fail(place, reason))? {
                 Some(id) => pb::User::ById(id),
                 None if !has_base => {
-                    let message = format!("invalid user index: -1: {name:?} cannot be looked up where nothing is below");
+                    let message =
+                        format!("invalid user index: -1: {name:?} cannot be looked up where nothing is below");
                     let mut error = fail(place, message);
                     error.hint = Some("use numeric ids, or leave out --link".to_owned());
                     return Err(error);
@@ -59,7 +60,9 @@ pub(super) fn mode(text: &str) -> Result<Mode, String> {
     if is_symbolic(text) {
         Ok(Mode::Symbolic(text.to_owned()))
     } else {
-        Err(format!("invalid chmod parameter: '{text}': invalid syntax, expected octal like 0755 or symbolic like u=rwX,go=rX"))
+        Err(format!(
+            "invalid chmod parameter: '{text}': invalid syntax, expected octal like 0755 or symbolic like u=rwX,go=rX"
+        ))
     }
 }
 
@@ -84,7 +87,10 @@ mod tests {
             assert_eq!(mode(text), Ok(Mode::Symbolic(text.to_owned())), "{text}");
         }
         for text in ["64a", "10000", "8"] {
-            assert_eq!(mode(text), Err(format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777")));
+            assert_eq!(
+                mode(text),
+                Err(format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"))
+            );
         }
         for text in ["", "u", "x", "u=rw,", "rwx", "u=q", "-1"] {
             assert!(mode(text).is_err(), "{text}");

@@ -27,14 +27,16 @@ impl Walk<'_, '_> {
                     return Err(fail(place, "source can't be a git ref for COPY"));
                 }
                 let git = with_flags(git, copying).map_err(|reason| fail(place, reason))?;
-                let output = source_op::add_source(&mut self.front.builder, source_op::git(&git), None, &named(name), &[]);
+                let output =
+                    source_op::add_source(&mut self.front.builder, source_op::git(&git), None, &named(name), &[]);
                 Ok(Some((output, pb::FileActionCopy { src: "/".to_owned(), ..template })))
             }
             _ if is_address(path) => {
                 if !copying.is_add {
                     return Err(fail(place, "source can't be a URL for COPY"));
                 }
-                let checksum = copying.checksum.as_deref().map(checked).transpose().map_err(|reason| fail(place, reason))?;
+                let checksum =
+                    copying.checksum.as_deref().map(checked).transpose().map_err(|reason| fail(place, reason))?;
                 let file = git::file_name(path);
                 let source = source_op::http(path, &file, checksum.as_deref());
                 let output = source_op::add_source(&mut self.front.builder, source, None, &named(name), &[]);

@@ -38,7 +38,8 @@ impl Walk<'_, '_> {
         let platform = self.state.exec_platform.clone().unwrap_or_else(|| self.front.target_platform.clone());
         let locations = self.locations(at);
         let kind = pb::Kind::Exec(exec);
-        self.state.output = Some(source_op::add(&mut self.front.builder, kind, Some(&platform), inputs, &metadata, &locations));
+        self.state.output =
+            Some(source_op::add(&mut self.front.builder, kind, Some(&platform), inputs, &metadata, &locations));
         self.commit(history, true)
     }
 
@@ -96,7 +97,13 @@ impl Walk<'_, '_> {
         format!("RUN {} # buildkit", words.join(" "))
     }
 
-    fn exec(&self, at: &Statement, run: &Run, args: Vec<String>, mounts: Mounts) -> Fallible<(pb::ExecOp, Vec<Output>)> {
+    fn exec(
+        &self,
+        at: &Statement,
+        run: &Run,
+        args: Vec<String>,
+        mounts: Mounts,
+    ) -> Fallible<(pb::ExecOp, Vec<Output>)> {
         let request = self.front.request;
         let network = match run.network {
             Network::Default => request.network,
@@ -109,7 +116,8 @@ impl Walk<'_, '_> {
         };
         self.require(at, network == pb::NetMode::Host, Entitlement::NetworkHost)?;
         self.require(at, security == pb::SecurityMode::Insecure, Entitlement::SecurityInsecure)?;
-        let own = run.devices.iter().map(|device| pb::CdiDevice { name: device.name.clone(), optional: !device.required });
+        let own =
+            run.devices.iter().map(|device| pb::CdiDevice { name: device.name.clone(), optional: !device.required });
         let meta = self.meta(args, &mounts);
         let (mounts, inputs, secretenv) = self.order(mounts);
         let exec = pb::ExecOp {

@@ -24,7 +24,8 @@ impl Walk<'_, '_> {
             return self.commit(format!("WORKDIR {directory}"), false);
         }
         let user = self.state.image.config.user.clone();
-        let owner = if user.is_empty() { None } else { Some(self.owner(&user, self.state.output.is_some(), at.place())?) };
+        let owner =
+            if user.is_empty() { None } else { Some(self.owner(&user, self.state.output.is_some(), at.place())?) };
         let mkdir = pb::FileActionMkDir {
             path: path::in_op("/", &directory, false),
             mode: 0o755,
@@ -35,7 +36,8 @@ impl Walk<'_, '_> {
         let name = shown(self.front.lexer, &at.original, &self.state.variables);
         let name = self.step_name(&name, command);
         let input = if self.state.output.is_some() { 0 } else { pb::EMPTY };
-        let action = pb::FileAction { input, secondary_input: pb::EMPTY, output: 0, action: Some(pb::Action::Mkdir(mkdir)) };
+        let action =
+            pb::FileAction { input, secondary_input: pb::EMPTY, output: 0, action: Some(pb::Action::Mkdir(mkdir)) };
         let kind = pb::Kind::File(pb::FileOp { actions: vec![action] });
         let inputs = self.state.output.into_iter().collect();
         let locations = self.locations(at);

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use rbuild_dockerfile::{Dockerfile, interpret, parse};
 use rbuild_graph::{Graph, pb};
 use rbuild_lower::{
-    Bridge, BridgeError, Entitlement, LowerError, Lowered, MainContext, NoCache, Request, ResolveMode, ResolvedImage, ResolvedLayout, lower,
+    Bridge, BridgeError, Entitlement, LowerError, Lowered, MainContext, NoCache, Request, ResolveMode, ResolvedImage,
+    ResolvedLayout, lower,
 };
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 
@@ -34,7 +35,10 @@ const IMAGES: [(&str, &str); 8] = [
         r#"{"architecture":"ARCH","os":"linux","config":{"OnBuild":["ENV FROM_TRIGGER=1","COPY --from=busybox:1 /bin/busybox /b","RUN echo $X"]},
            "rootfs":{"type":"layers","diff_ids":["sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"]},"history":[{"created_by":"x"}]}"#,
     ),
-    ("docker.io/library/empty:latest", r#"{"architecture":"ARCH","os":"linux","config":{"Env":["E=1"]},"rootfs":{"type":"layers","diff_ids":[]}}"#),
+    (
+        "docker.io/library/empty:latest",
+        r#"{"architecture":"ARCH","os":"linux","config":{"Env":["E=1"]},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+    ),
     (
         "docker.io/library/onlyarm:latest",
         r#"{"architecture":"arm64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"]},"history":[{"created_by":"x"}]}"#,
@@ -56,17 +60,30 @@ pub(crate) struct Host {
 
 #[async_trait]
 impl Bridge for Host {
-    async fn resolve_image(&self, reference: &Reference, platform: &Platform, _: ResolveMode, _: &str) -> Result<ResolvedImage, BridgeError> {
+    async fn resolve_image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        _: ResolveMode,
+        _: &str,
+    ) -> Result<ResolvedImage, BridgeError> {
         let name = Reference { digest: None, ..reference.clone() }.to_string();
         let found = IMAGES.iter().find(|(known, _)| *known == name);
         let (_, config) = found.ok_or_else(|| BridgeError::NotFound(reference.to_string()))?;
         let config = config.replace("ARCH", &platform.architecture);
-        let image: ImageConfig = serde_json::from_str(&config).map_err(|error| BridgeError::message(error.to_string()))?;
+        let image: ImageConfig =
+            serde_json::from_str(&config).map_err(|error| BridgeError::message(error.to_string()))?;
         let reference = reference.with_digest(Digest::of(name.as_bytes()));
         Ok(ResolvedImage { reference, config: config.into_bytes(), image })
     }
 
-    async fn resolve_layout(&self, _: &str, _: Digest, platform: &Platform, shown: &str) -> Result<ResolvedLayout, BridgeError> {
+    async fn resolve_layout(
+        &self,
+        _: &str,
+        _: Digest,
+        platform: &Platform,
+        shown: &str,
+    ) -> Result<ResolvedLayout, BridgeError> {
         let reference = Reference::parse("alpine").expect("a reference");
         let found = self.resolve_image(&reference, platform, ResolveMode::Default, shown).await?;
         Ok(ResolvedLayout { config: found.config, image: found.image })
@@ -120,7 +137,8 @@ pub(crate) fn parse_request(text: &str) -> Request {
     let mut exclude = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
-        let pair = || value.split_once('=').map_or((value.to_owned(), String::new()), |(k, v)| (k.to_owned(), v.to_owned()));
+        let pair =
+            || value.split_once('=').map_or((value.to_owned(), String::new()), |(k, v)| (k.to_owned(), v.to_owned()));
         let number = || value.parse::<i64>().expect("a number");
         let limits = |request: &mut Request| request.resources.get_or_insert_default().clone();
         match key {
@@ -145,7 +163,9 @@ pub(crate) fn parse_request(text: &str) -> Request {
             "ignore" => exclude.push(value.to_owned()),
             "context" => drop(request.contexts.insert(pair().0, pair().1)),
             "context-git" => request.context = MainContext::Git(value.to_owned()),
-            "context-archive" => request.context = MainContext::Archive { address: value.to_owned(), directory: "sub".to_owned() },
+            "context-archive" => {
+                request.context = MainContext::Archive { address: value.to_owned(), directory: "sub".to_owned() }
+            }
             "context-file" => request.context = MainContext::File(value.to_owned()),
             "context-none" => request.context = MainContext::Empty,
             "session" => request.session = Some(value.to_owned()),
@@ -176,7 +196,9 @@ pub(crate) fn show(result: &Result<Lowered, LowerError>) -> String {
                 out.push_str(&format!("arg {name}={value}\n"));
             }
             for (kind, mounts) in [("secret", &lowered.outline.secrets), ("ssh", &lowered.outline.ssh)] {
-                mounts.iter().for_each(|mount| out.push_str(&format!("{kind} {} required={}\n", mount.name, mount.required)));
+                mounts
+                    .iter()
+                    .for_each(|mount| out.push_str(&format!("{kind} {} required={}\n", mount.name, mount.required)));
             }
             lowered.scan.stages.iter().for_each(|(name, _)| out.push_str(&format!("scan {name}\n")));
             lowered.scan.context.iter().for_each(|_| out.push_str("scan context\n"));
@@ -200,7 +222,9 @@ pub(crate) fn names(lowered: &Lowered) -> Vec<String> {
 pub(crate) fn history(lowered: &Lowered) -> Vec<String> {
     let first = lowered.base.as_ref().map_or(0, |base| base.config.history.len());
     let entries = lowered.config.history.iter().skip(first);
-    entries.map(|entry| if entry.empty_layer { format!("({})", entry.created_by) } else { entry.created_by.clone() }).collect()
+    entries
+        .map(|entry| if entry.empty_layer { format!("({})", entry.created_by) } else { entry.created_by.clone() })
+        .collect()
 }
 
 /// Returns a map of texts.
