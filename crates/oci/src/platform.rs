@@ -15,13 +15,52 @@ const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 const UNKNOWN: &str = "unknown";
 
 const SYSTEMS: [&str; 19] = [
-    "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
-    "openbsd", "plan9", "solaris", "unknown", "wasip1", "windows", "zos",
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "unknown",
+    "wasip1",
+    "windows",
+    "zos",
 ];
 const ARCHITECTURES: [&str; 25] = [
-    "386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le",
-    "mips64p32", "mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc",
-    "sparc64", "unknown", "wasm",
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "unknown",
+    "wasm",
 ];
 
 /// Why a text is not a platform.
@@ -36,7 +75,9 @@ pub enum PlatformError {
         component: String,
     },
     /// A single word is neither a known operating system nor a known architecture.
-    #[error("invalid platform `{0}`: unknown operating system or architecture (expected os/arch[/variant], such as linux/arm64)")]
+    #[error(
+        "invalid platform `{0}`: unknown operating system or architecture (expected os/arch[/variant], such as linux/arm64)"
+    )]
     Unknown(String),
     /// There are more than three components.
     #[error("invalid platform `{0}`: expected os/arch[/variant], such as linux/arm64")]
@@ -97,7 +138,8 @@ impl Platform {
         let shown = || text.chars().take(100).collect::<String>();
         let parts: Vec<&str> = text.splitn(4, '/').collect();
         let (first, version) = split_version(parts[0]);
-        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        let word =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         let all = [first].into_iter().chain(version).chain(parts[1..].iter().copied());
         if let Some(component) = all.into_iter().find(|part| !word(part)) {
             let component = component.chars().take(100).collect();
@@ -240,7 +282,8 @@ fn normalise_architecture(architecture: &str, variant: &str) -> (String, String)
 
 /// Lists the variants below `v8.x` or `v9.x`; `v9.x` includes `v8.(x+5)`.
 fn older_arm64(variant: &str) -> Vec<String> {
-    let (major, minor) = variant.trim_start_matches('v').split_once('.').unwrap_or((variant.trim_start_matches('v'), "0"));
+    let (major, minor) =
+        variant.trim_start_matches('v').split_once('.').unwrap_or((variant.trim_start_matches('v'), "0"));
     let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else { return Vec::new() };
     let minor = minor.min(9);
     let name = |major: u32, minor: u32| if minor == 0 { format!("v{major}") } else { format!("v{major}.{minor}") };

@@ -36,7 +36,9 @@ fn parses_and_normalises() {
 
 #[test]
 fn refuses_malformed_platforms() {
-    for bad in ["", "/", "linux/", "/amd64", "linux/amd64/v1/x", "*", "linux/*", "nonsense", "lin ux/amd64", "a(b", "amd64(1)"] {
+    for bad in
+        ["", "/", "linux/", "/amd64", "linux/amd64/v1/x", "*", "linux/*", "nonsense", "lin ux/amd64", "a(b", "amd64(1)"]
+    {
         assert!(Platform::parse(bad).is_err(), "{bad}");
     }
 }

@@ -135,15 +135,14 @@ impl Reference {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (rest.as_str(), None),
         };
-        check_registry(registry).map_err(|()| ReferenceError::Registry { text: shown(), registry: registry.to_owned() })?;
+        check_registry(registry)
+            .map_err(|()| ReferenceError::Registry { text: shown(), registry: registry.to_owned() })?;
         check_repository(repository, &shown)?;
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
             return Err(ReferenceError::Tag { text: shown(), tag: tag.chars().take(300).collect() });
         }
-        let digest = digest
-            .map(str::parse)
-            .transpose()
-            .map_err(|source| ReferenceError::Digest { text: shown(), source })?;
+        let digest =
+            digest.map(str::parse).transpose().map_err(|source| ReferenceError::Digest { text: shown(), source })?;
         Ok(Self {
             registry: registry.to_owned(),
             repository: repository.to_owned(),

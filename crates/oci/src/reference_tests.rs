@@ -58,7 +58,8 @@ fn names_the_malformed_part() {
     refuse("a:b:c", "`b:c` is not a tag");
     refuse(&format!("a:{}", "t".repeat(129)), "is not a tag");
     refuse(&format!("a/{}", "b".repeat(254)), "longer than 255");
-    for bad in ["/a", "a//b", "a/", "-a", "a-", "a..b", "a___b", "_a", "a b", "a\n", "é", "a/../b", ".", "..", "a._b"] {
+    for bad in ["/a", "a//b", "a/", "-a", "a-", "a..b", "a___b", "_a", "a b", "a\n", "é", "a/../b", ".", "..", "a._b"]
+    {
         refuse(bad, "invalid reference");
     }
     for bad in ["-h.io/a", "h..io/a", "h.io:/a", "h.io:x/a", "[::1/a", "[]:1/a", "[::1]x/a", "h_x.io/a"] {

@@ -177,7 +177,12 @@ impl<'a> Blobs<'a> {
         self.store.database().read("listing blobs", |c| {
             c.prepare_cached("SELECT digest, size, disk, created FROM blobs ORDER BY digest")?
                 .query_map([], |row| {
-                    Ok(BlobInfo { digest: digest_at(row, 0)?, size: row.get(1)?, disk: row.get(2)?, created: time(row.get(3)?) })
+                    Ok(BlobInfo {
+                        digest: digest_at(row, 0)?,
+                        size: row.get(1)?,
+                        disk: row.get(2)?,
+                        created: time(row.get(3)?),
+                    })
                 })?
                 .collect()
         })
@@ -205,7 +210,13 @@ impl<'a> Blobs<'a> {
                 "INSERT INTO blobs(digest, size, disk, created, boot) VALUES(?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT(digest) DO UPDATE SET size = ?2, disk = ?3, created = ?4, boot = ?5",
             )?
-            .execute(params![digest.as_bytes(), size, disk, millis(self.store.now()), self.store.boot()])?;
+            .execute(params![
+                digest.as_bytes(),
+                size,
+                disk,
+                millis(self.store.now()),
+                self.store.boot()
+            ])?;
             self.store.lease.hold_blob(tx, digest)
         })?;
         self.store.lease.committed(&[], &[*digest]);

@@ -120,8 +120,10 @@ impl<'a> Builds<'a> {
     /// # Errors
     /// If the index cannot be written.
     pub fn remove(&self, id: &str) -> Result<bool> {
-        let removed =
-            self.store.database().write("forgetting a build", |tx| tx.execute("DELETE FROM builds WHERE id = ?1", [id]))?;
+        let removed = self
+            .store
+            .database()
+            .write("forgetting a build", |tx| tx.execute("DELETE FROM builds WHERE id = ?1", [id]))?;
         Ok(removed > 0)
     }
 }

@@ -73,9 +73,11 @@ impl Store {
 
     fn check_layers(&self, repair: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let used: Vec<LayerId> = self.database().read("listing layers", |c| {
-            c.prepare_cached("SELECT layer FROM image_layers UNION SELECT layer FROM result_layers UNION SELECT layer FROM pins")?
-                .query_map([], |row| row.get(0))?
-                .collect()
+            c.prepare_cached(
+                "SELECT layer FROM image_layers UNION SELECT layer FROM result_layers UNION SELECT layer FROM pins",
+            )?
+            .query_map([], |row| row.get(0))?
+            .collect()
         })?;
         for id in used {
             if self.layers().get(id)?.is_available() {
@@ -84,7 +86,10 @@ impl Store {
             problems.push(Problem::Layer(id));
             if repair {
                 self.database().write("forgetting results", |tx| {
-                    tx.execute("DELETE FROM results WHERE id IN (SELECT result FROM result_layers WHERE layer = ?1)", [id])
+                    tx.execute(
+                        "DELETE FROM results WHERE id IN (SELECT result FROM result_layers WHERE layer = ?1)",
+                        [id],
+                    )
                 })?;
             }
         }

@@ -134,7 +134,8 @@ impl Database {
         if found == version {
             return Ok(());
         }
-        let newer = |found| Error::Newer { root: self.root.clone(), what: format!("{room} tables"), found, known: version };
+        let newer =
+            |found| Error::Newer { root: self.root.clone(), what: format!("{room} tables"), found, known: version };
         if found > version {
             return Err(newer(found));
         }

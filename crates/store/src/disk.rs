@@ -50,7 +50,10 @@ struct Level {
 
 impl Walk {
     fn count(&mut self, stat: &Stat) {
-        if stat.st_nlink <= 1 || FileType::from_raw_mode(stat.st_mode) == FileType::Directory || self.seen.insert(identity(stat)) {
+        if stat.st_nlink <= 1
+            || FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            || self.seen.insert(identity(stat))
+        {
             self.bytes += blocks(stat);
         }
     }

@@ -155,9 +155,10 @@ impl<'a> Images<'a> {
     /// # Errors
     /// If the index cannot be written.
     pub fn remove(&self, id: &ImageId) -> Result<bool> {
-        let removed = self.store.database().write("removing an image", |tx| {
-            tx.execute("DELETE FROM images WHERE config = ?1", [id.0.as_bytes()])
-        })?;
+        let removed = self
+            .store
+            .database()
+            .write("removing an image", |tx| tx.execute("DELETE FROM images WHERE config = ?1", [id.0.as_bytes()]))?;
         self.store.mark_index();
         Ok(removed > 0)
     }
@@ -237,7 +238,13 @@ impl<'a> Images<'a> {
                  ON CONFLICT(config) DO UPDATE SET target = coalesce(?2, target), recorded = ?5 RETURNING id",
             )?
             .query_row(
-                params![config.as_bytes(), target, to_json(&image.platform), millis(image.created), millis(self.store.now())],
+                params![
+                    config.as_bytes(),
+                    target,
+                    to_json(&image.platform),
+                    millis(image.created),
+                    millis(self.store.now())
+                ],
                 |row| row.get(0),
             )?;
         tx.execute("DELETE FROM image_layers WHERE image = ?1", [row])?;

@@ -278,9 +278,9 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// If the index cannot be written.
     pub fn unpin(&self, owner: &str) -> Result<()> {
-        self.store.database().write("unpinning layers", |tx| {
-            tx.execute("DELETE FROM pins WHERE owner = ?1", [owner]).map(|_| ())
-        })
+        self.store
+            .database()
+            .write("unpinning layers", |tx| tx.execute("DELETE FROM pins WHERE owner = ?1", [owner]).map(|_| ()))
     }
 
     fn find_held(&self, order: &str, diff_id: DiffId, fits: impl Fn(&Layer) -> bool) -> Result<Option<LayerId>> {

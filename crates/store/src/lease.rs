@@ -37,13 +37,7 @@ struct Held {
 
 impl Lease {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            id: trash::random_name(),
-            file: Mutex::new(None),
-            held: Mutex::default(),
-            temp: OnceLock::new(),
-        }
+        Self { shared, id: trash::random_name(), file: Mutex::new(None), held: Mutex::default(), temp: OnceLock::new() }
     }
 
     pub(crate) fn temp_dir(&self) -> Result<&Path> {
@@ -139,7 +133,9 @@ impl Store {
     pub fn reap_leases(&self) -> Result<usize> {
         let layout = &self.shared.layout;
         let mut ids = self.database().read("reading leases", |c| {
-            c.prepare_cached("SELECT id FROM leases")?.query_map([], |row| row.get(0))?.collect::<Result<HashSet<String>, _>>()
+            c.prepare_cached("SELECT id FROM leases")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<HashSet<String>, _>>()
         })?;
         for directory in [layout.leases(), layout.tmp()] {
             for entry in fs::read_dir(&directory).on("reading", &directory)? {

@@ -142,13 +142,12 @@ impl<'a> CacheMounts<'a> {
                     other => other?,
                 }
             };
-            return self.enter(hash, number, request, CacheMount {
-                fresh: mode == LockMode::Exclusive,
-                slot,
-                file,
-                lock_path,
-                sharing: request.sharing,
-            });
+            return self.enter(
+                hash,
+                number,
+                request,
+                CacheMount { fresh: mode == LockMode::Exclusive, slot, file, lock_path, sharing: request.sharing },
+            );
         }
         unreachable!("there are more numbers than processes")
     }

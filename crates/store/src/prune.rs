@@ -61,7 +61,8 @@ impl Filter {
     /// # Errors
     /// If the filter is another one.
     pub fn parse(text: &str) -> Result<Self> {
-        let unknown = || Error::Filter(text.to_owned(), "known are type=, type!=, id=, description~=, inuse, shared, private");
+        let unknown =
+            || Error::Filter(text.to_owned(), "known are type=, type!=, id=, description~=, inuse, shared, private");
         let kind = |name: &str| Kind::parse(name).ok_or_else(|| Error::Filter(text.to_owned(), "no such type"));
         match text {
             "inuse" | "inuse=true" => return Ok(Self::InUse(true)),
@@ -90,7 +91,9 @@ impl Filter {
         match self {
             Self::Kind(kind) => record.kind == *kind,
             Self::NotKind(kind) => record.kind != *kind,
-            Self::Id(prefix) => record.id.starts_with(prefix) || record.id.rsplit('/').any(|part| part.starts_with(prefix)),
+            Self::Id(prefix) => {
+                record.id.starts_with(prefix) || record.id.rsplit('/').any(|part| part.starts_with(prefix))
+            }
             Self::Description(text) => record.description.contains(text),
             Self::InUse(wanted) => record.in_use == *wanted,
             Self::Shared(wanted) => record.shared == *wanted,
@@ -118,7 +121,8 @@ impl Store {
     /// If the index or a file cannot be changed; what was freed until then stays freed.
     pub fn prune(&self, options: &PruneOptions) -> Result<Reclaimed> {
         self.reap_leases()?;
-        let mut chosen: Vec<Candidate> = self.candidates()?.into_iter().filter(|one| self.wanted(options, one)).collect();
+        let mut chosen: Vec<Candidate> =
+            self.candidates()?.into_iter().filter(|one| self.wanted(options, one)).collect();
         if let Some(keep) = options.keep_storage {
             chosen = self.until_small(chosen, keep)?;
         }
@@ -128,7 +132,8 @@ impl Store {
                 reclaimed.add(candidate.record);
             }
         }
-        let partial_age = options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
+        let partial_age =
+            options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
         let collected = self.collect_with(partial_age)?;
         collected.records.into_iter().for_each(|record| reclaimed.add(record));
         self.database().compact()?;
@@ -269,7 +274,9 @@ impl Store {
         self.database().write("pruning a result", |tx| {
             let top = layers.last();
             let busy = tx
-                .prepare_cached("SELECT 1 FROM lease_layers WHERE layer = ?1 UNION SELECT 1 FROM pins WHERE layer = ?1")?
+                .prepare_cached(
+                    "SELECT 1 FROM lease_layers WHERE layer = ?1 UNION SELECT 1 FROM pins WHERE layer = ?1",
+                )?
                 .exists(params![top])?;
             Ok(!busy && tx.prepare_cached("DELETE FROM results WHERE id = ?1")?.execute([id])? > 0)
         })

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 
 use rbuild_oci::{Digest, Hasher};
 
+use crate::Store;
 use crate::blob::unwrap_io;
 use crate::error::{Error, Result};
-use crate::Store;
 
 /// Reads a blob and hashes it on the way.
 ///

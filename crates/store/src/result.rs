@@ -118,8 +118,10 @@ impl<'a> Results<'a> {
     /// # Errors
     /// If the index cannot be written.
     pub fn remove(&self, id: &str) -> Result<bool> {
-        let removed =
-            self.store.database().write("removing a result", |tx| tx.execute("DELETE FROM results WHERE id = ?1", [id]))?;
+        let removed = self
+            .store
+            .database()
+            .write("removing a result", |tx| tx.execute("DELETE FROM results WHERE id = ?1", [id]))?;
         Ok(removed > 0)
     }
 

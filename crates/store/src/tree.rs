@@ -70,10 +70,7 @@ impl Layers<'_> {
     pub fn discard_tree(&self, id: LayerId) -> Result<()> {
         let layout = &self.store().shared.layout;
         self.store().database().transact("forgetting a tree", |tx| {
-            tx.execute(
-                "UPDATE layers SET tree_size = NULL, tree_chain = NULL, tree_boot = NULL WHERE id = ?1",
-                [id],
-            )?;
+            tx.execute("UPDATE layers SET tree_size = NULL, tree_chain = NULL, tree_boot = NULL WHERE id = ?1", [id])?;
             trash::discard(layout, &layout.layer(id))?;
             Ok(())
         })

@@ -200,7 +200,9 @@ impl Store {
         for part in parts {
             sum += disk_usage(&layout.root().join(part))?;
         }
-        for directory in [layout.root().to_owned(), layout.oci(), layout.oci().join("blobs"), layout.blobs(), layout.layers()] {
+        for directory in
+            [layout.root().to_owned(), layout.oci(), layout.oci().join("blobs"), layout.blobs(), layout.layers()]
+        {
             sum += fs::symlink_metadata(&directory).on("reading", &directory)?.blocks() * 512;
         }
         Ok(sum)

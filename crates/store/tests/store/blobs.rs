@@ -107,7 +107,9 @@ fn does_not_continue_wrong_bytes() -> Result<()> {
     let path = fixture.root().join("partial").join(expected.digest.hex());
     for wrong in [vec![2; 500], vec![2; 5000]] {
         std::fs::write(&path, &wrong)?;
-        let Resumable::Resume(mut ingest) = fixture.store.blobs().ingest_resumable(&expected)? else { panic!("not yet") };
+        let Resumable::Resume(mut ingest) = fixture.store.blobs().ingest_resumable(&expected)? else {
+            panic!("not yet")
+        };
         assert_eq!(ingest.written(), if wrong.len() > 1000 { 0 } else { 500 });
         let rest = 1000 - ingest.written() as usize;
         ingest.write_all(&vec![2; rest])?;
@@ -124,16 +126,20 @@ fn one_session_downloads_and_the_others_have_it() -> Result<()> {
     let expected = descriptor(&bytes);
     let downloads = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..8).map(|_| scope.spawn(|| -> Result<()> {
-            let store = Store::open(fixture.root())?;
-            if let Resumable::Resume(mut ingest) = store.blobs().ingest_resumable(&expected)? {
-                downloads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                ingest.write_all(&bytes)?;
-                ingest.commit()?;
-            }
-            store.blobs().verify(&expected.digest)?;
-            Ok(())
-        })).collect();
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    let store = Store::open(fixture.root())?;
+                    if let Resumable::Resume(mut ingest) = store.blobs().ingest_resumable(&expected)? {
+                        downloads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        ingest.write_all(&bytes)?;
+                        ingest.commit()?;
+                    }
+                    store.blobs().verify(&expected.digest)?;
+                    Ok(())
+                })
+            })
+            .collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
     })?;
     assert_eq!(downloads.into_inner(), 1);
@@ -152,7 +158,8 @@ fn bytes_of_another_boot_are_checked_before_they_are_handed_out() -> Result<()> 
     std::fs::write(blobs.path(&bad), [0; 5000])?;
     assert!(matches!(blobs.open(&bad), Err(Error::Corrupt { .. })));
     blobs.open(&good)?;
-    let boots: i64 = fixture.store.database().read("testing", |c| c.query_row("SELECT count(boot) FROM blobs", [], |r| r.get(0)))?;
+    let boots: i64 =
+        fixture.store.database().read("testing", |c| c.query_row("SELECT count(boot) FROM blobs", [], |r| r.get(0)))?;
     assert_eq!(boots, 0, "what was checked is durable");
     Ok(())
 }

@@ -17,7 +17,11 @@ fn measured(store: &Store) -> Result<Usage> {
         for _ in 0..depth {
             let mut below = Vec::new();
             for path in level {
-                below.extend(std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?);
+                below.extend(
+                    std::fs::read_dir(path)?
+                        .map(|entry| entry.map(|entry| entry.path()))
+                        .collect::<Result<Vec<_>, _>>()?,
+                );
             }
             level = below;
         }
@@ -163,12 +167,20 @@ fn the_least_used_goes_first() -> Result<()> {
     let store = Store::open_with(directory.path(), Options { clock })?;
     let usage = store.usage()?;
     let one = usage.records[1].size;
-    let ids = || Ok::<_, anyhow::Error>(Store::open(directory.path())?.results().list()?.into_iter().map(|r| r.id).collect::<HashSet<_>>());
+    let ids = || {
+        Ok::<_, anyhow::Error>(
+            Store::open(directory.path())?.results().list()?.into_iter().map(|r| r.id).collect::<HashSet<_>>(),
+        )
+    };
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<String>>();
 
     let keep = PruneOptions { keep_storage: Some(usage.total - one), ..PruneOptions::default() };
     assert_eq!(store.prune(&keep)?.bytes, one);
-    assert_eq!(ids()?, set(&["base", "r0", "r2", "r3"]), "r1 is the oldest unused; base frees nothing while others use it");
+    assert_eq!(
+        ids()?,
+        set(&["base", "r0", "r2", "r3"]),
+        "r1 is the oldest unused; base frees nothing while others use it"
+    );
     assert_eq!(store.prune(&keep)?.bytes, 0);
 
     let old = PruneOptions { until: Some(Duration::from_secs(25 * 60)), ..PruneOptions::default() };
@@ -229,7 +241,8 @@ fn removes_what_is_deep_long_and_forbidden() -> Result<()> {
     let fixture = Fixture::new()?;
     let top = fixture.directory.path().join("top");
     std::fs::create_dir(&top)?;
-    let mut directory = rustix::fs::open(&top, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
+    let mut directory =
+        rustix::fs::open(&top, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
     let long = "d".repeat(200);
     for _ in 0..500 {
         rustix::fs::mkdirat(&directory, &long, rustix::fs::Mode::RWXU)?;

@@ -110,7 +110,8 @@ fn the_solvers_rows_go_with_the_result() -> Result<()> {
     })?;
     result(&fixture.store, "r", &[])?;
     database.write("testing", |tx| tx.execute("INSERT INTO solver_links VALUES('k', 'r')", []))?;
-    let count = || database.read("testing", |c| c.query_row("SELECT count(*) FROM solver_links", [], |r| r.get::<_, i64>(0)));
+    let count =
+        || database.read("testing", |c| c.query_row("SELECT count(*) FROM solver_links", [], |r| r.get::<_, i64>(0)));
     result(&fixture.store, "r", &[])?;
     assert_eq!(count()?, 1, "replacing a result keeps what refers to it");
     fixture.store.results().remove("r")?;

@@ -12,10 +12,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Result;
-use rbuild_oci::{Descriptor, Digest, DiffId, Platform, Reference, media_type};
-use rbuild_store::{
-    ImageId, Kind, LayerBlob, LayerId, NewImage, NewLayer, NewResult, Store, TreeState, disk_usage,
-};
+use rbuild_oci::{Descriptor, DiffId, Digest, Platform, Reference, media_type};
+use rbuild_store::{ImageId, Kind, LayerBlob, LayerId, NewImage, NewLayer, NewResult, Store, TreeState, disk_usage};
 use tempfile::TempDir;
 
 /// A store in a directory that goes with it.

@@ -1,5 +1,5 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -41,21 +41,23 @@ fn modes_share_as_they_say() -> Result<()> {
 fn locked_excludes_and_keeps_its_content() -> Result<()> {
     let fixture = Fixture::new()?;
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..8).map(|n| {
-            let root = fixture.root();
-            scope.spawn(move || -> Result<()> {
-                let store = Store::open(root)?;
-                for _ in 0..10 {
-                    // Names in different order must not lead to a deadlock.
-                    let ids = if n % 2 == 0 { ["x", "y"] } else { ["y", "x"] };
-                    let mounts = take(&store, &[(ids[0], Sharing::Locked), (ids[1], Sharing::Locked)])?;
-                    let counter = mounts[usize::from(n % 2 != 0)].path().join("counter");
-                    let count: u32 = std::fs::read_to_string(&counter).unwrap_or_default().parse().unwrap_or(0);
-                    std::fs::write(&counter, (count + 1).to_string())?;
-                }
-                Ok(())
+        let workers: Vec<_> = (0..8)
+            .map(|n| {
+                let root = fixture.root();
+                scope.spawn(move || -> Result<()> {
+                    let store = Store::open(root)?;
+                    for _ in 0..10 {
+                        // Names in different order must not lead to a deadlock.
+                        let ids = if n % 2 == 0 { ["x", "y"] } else { ["y", "x"] };
+                        let mounts = take(&store, &[(ids[0], Sharing::Locked), (ids[1], Sharing::Locked)])?;
+                        let counter = mounts[usize::from(n % 2 != 0)].path().join("counter");
+                        let count: u32 = std::fs::read_to_string(&counter).unwrap_or_default().parse().unwrap_or(0);
+                        std::fs::write(&counter, (count + 1).to_string())?;
+                    }
+                    Ok(())
+                })
             })
-        }).collect();
+            .collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
     })?;
     let mounts = take(&fixture.store, &[("x", Sharing::Shared)])?;

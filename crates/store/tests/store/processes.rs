@@ -47,7 +47,9 @@ fn child_working() -> Result<()> {
             ingest.commit()?;
         }
         let request = CacheMountRequest { id: "m".to_owned(), sharing: Sharing::Locked, reset: round % 5 == 0 };
-        let mounts = store.cache_mounts().acquire(&[request], |_, path| Ok::<_, anyhow::Error>(std::fs::write(path.join("x"), "x")?))?;
+        let mounts = store
+            .cache_mounts()
+            .acquire(&[request], |_, path| Ok::<_, anyhow::Error>(std::fs::write(path.join("x"), "x")?))?;
         drop(mounts);
         if round % 4 == 0 {
             store.prune(&EVERYTHING)?;
@@ -103,7 +105,8 @@ fn a_dead_process_holds_nothing() -> Result<()> {
 fn killed_at_any_moment_the_store_is_whole() -> Result<()> {
     let fixture = Fixture::new()?;
     for round in 0..30_u64 {
-        let mut children = [spawn("processes::child_working", fixture.root())?, spawn("processes::child_working", fixture.root())?];
+        let mut children =
+            [spawn("processes::child_working", fixture.root())?, spawn("processes::child_working", fixture.root())?];
         std::thread::sleep(Duration::from_millis(15 + round * 7 % 60));
         for child in &mut children {
             assert!(child.try_wait()?.is_none(), "a child failed by itself");
@@ -119,7 +122,8 @@ fn killed_at_any_moment_the_store_is_whole() -> Result<()> {
                 assert!(store.layers().get(layer)?.tree.is_some(), "an image has its layers");
             }
         }
-        let check: String = store.database().read("testing", |c| c.query_row("PRAGMA integrity_check", [], |r| r.get(0)))?;
+        let check: String =
+            store.database().read("testing", |c| c.query_row("PRAGMA integrity_check", [], |r| r.get(0)))?;
         assert_eq!(check, "ok");
     }
     fixture.store.prune(&EVERYTHING)?;
