@@ -1,0 +1,167 @@
+//! Plain, rawjson and quiet, and the end of a build that failed, through the whole display.
+
+use std::sync::Arc;
+
+use rbuild_events::{Event, Outcome, Source};
+use rbuild_progress::{Display, Failure, LogLimits, Mode, Size, Terminal};
+
+use crate::terminal::FakeTerminal;
+use crate::{Shared, completed, id, log, started, status, vertex, warning};
+
+fn show(mode: Mode, terminal: Terminal, events: &[Event], failure: Option<Failure>) -> Shared {
+    let shared = Shared::default();
+    let (reporter, display) = Display::spawn(mode, Box::new(shared.clone()), terminal);
+    for event in events {
+        reporter.report(event.clone());
+    }
+    display.finish(failure).unwrap();
+    reporter.report(vertex("after the end"));
+    shared
+}
+
+fn check_plain(events: &[Event], want: &str) {
+    assert_eq!(show(Mode::Plain, Terminal::none(), events, None).text(), want);
+}
+
+fn failing() -> (Vec<Event>, Failure) {
+    let name = "[2/3] RUN make";
+    let events = vec![
+        vertex(name),
+        started(name, 0.0),
+        log(name, 0.25, "cc main.c\nmain.c:1: oops\nno new line"),
+        completed(name, 1.0, Outcome::Failed("exit code: 2".into())),
+    ];
+    let text: Arc<str> = "FROM debian\nWORKDIR /src\nRUN make\nRUN make install\nCMD x\n".into();
+    let source = Some(Source { filename: "Dockerfile".into(), text, lines: (3, 3) });
+    (events, Failure { message: "process did not complete: exit code: 2".into(), source })
+}
+
+const REPORT: &str = "------
+ > [2/3] RUN make:
+0.250 cc main.c
+0.250 main.c:1: oops
+0.250 no new line
+------
+Dockerfile:3
+--------------------
+   1 |     FROM debian
+   2 |     WORKDIR /src
+   3 | >>> RUN make
+   4 |     RUN make install
+   5 |     CMD x
+--------------------
+ERROR: process did not complete: exit code: 2
+";
+
+#[test]
+fn plain_reads_as_buildkit() {
+    check_plain(
+        &[
+            vertex("[internal] load build definition from Dockerfile"),
+            vertex("[1/2] RUN a"),
+            started("[internal] load build definition from Dockerfile", 0.0),
+            status("[internal] load build definition from Dockerfile", "transferring dockerfile:", 32, 0, Some(0.1)),
+            completed("[internal] load build definition from Dockerfile", 0.1, Outcome::Done),
+            started("[1/2] RUN a", 0.1),
+            log("[1/2] RUN a", 0.223, "hel"),
+            log("[1/2] RUN a", 12.445, "lo\nbye"),
+            completed("[1/2] RUN a", 13.0, Outcome::Done),
+            vertex("[2/2] COPY x"),
+            completed("[2/2] COPY x", 13.0, Outcome::Cached),
+        ],
+        "#1 [internal] load build definition from Dockerfile
+#1 transferring dockerfile: 32B 0.1s done
+#1 DONE 0.1s
+
+#2 [1/2] RUN a
+#2 12.35 hello
+#2 12.35 bye
+#2 DONE 12.9s
+
+#3 [2/2] COPY x
+#3 CACHED
+",
+    );
+}
+
+#[test]
+fn plain_cannot_be_forged() {
+    let name = "RUN x\n#1 DONE 0.0s";
+    let text =
+        show(Mode::Plain, Terminal::none(), &[vertex(name), started(name, 0.0), log(name, 0.0, "#9 DONE\n")], None);
+    assert_eq!(text.text(), "#1 RUN x\\n#1 DONE 0.0s\n#1 0.000 #9 DONE\n");
+    let on_terminal = Terminal::new(|| Size { width: 80, height: 24 });
+    let events = [vertex("a"), started("a", 0.0), log("a", 0.0, "x\r#2 DONE\u{1b}[2J\n")];
+    let text = show(Mode::Plain, on_terminal, &events, None).text();
+    assert!(text.contains("x\\r#2 DONE\\u{1b}[2J"), "{text}");
+}
+
+#[test]
+fn a_failure_is_explained_last() {
+    let (events, failure) = failing();
+    let plain = show(Mode::Plain, Terminal::none(), &events, Some(failure.clone())).text();
+    assert!(plain.contains("#1 ERROR: exit code: 2\n") && plain.ends_with(REPORT), "{plain}");
+    assert_eq!(show(Mode::Quiet, Terminal::none(), &events, Some(failure.clone())).text(), REPORT);
+    assert_eq!(show(Mode::Quiet, Terminal::none(), &events, None).text(), "");
+    let terminal = Terminal::new(|| Size { width: 60, height: 24 });
+    let bytes = show(Mode::Tty, terminal, &events, Some(failure)).text();
+    let mut fake = FakeTerminal::new(60);
+    fake.feed(bytes.replace('\n', "\r\n").replace("\r\r", "\r").as_bytes());
+    let shown = fake.shown().join("\n");
+    assert!(shown.starts_with("[+] Building") && shown.contains("(1/1) ERROR"), "{shown}");
+    assert!(shown.ends_with(REPORT.trim_end()), "{shown}");
+    assert!(fake.cursor_shown);
+}
+
+#[test]
+fn warnings_are_listed() {
+    let plain = show(Mode::Plain, Terminal::none(), &[warning("one"), warning("two"), warning("one")], None).text();
+    assert_eq!(plain, "\n 2 warnings found:\n - one\n - two\n");
+}
+
+#[test]
+fn rawjson_is_solve_status() {
+    let (mut events, _) = failing();
+    events.push(status("[2/3] RUN make", "sha256:x", 1, 2, None));
+    events.push(warning("careful"));
+    let text = show(Mode::RawJson, Terminal::none(), &events, None).text();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let digest = id("[2/3] RUN make").to_string();
+    let vertex = serde_json::json!({
+        "digest": digest, "name": "[2/3] RUN make",
+        "started": "2023-11-14T22:13:20Z", "completed": "2023-11-14T22:13:21Z", "error": "exit code: 2",
+    });
+    assert_eq!(lines[3]["vertexes"][0], vertex);
+    let log = serde_json::json!({
+        "vertex": digest, "stream": 1, "timestamp": "2023-11-14T22:13:20.25Z",
+        "data": "Y2MgbWFpbi5jCm1haW4uYzoxOiBvb3BzCm5vIG5ldyBsaW5l",
+    });
+    assert_eq!(lines[2]["logs"][0], log);
+    assert_eq!((&lines[4]["statuses"][0]["current"], &lines[4]["statuses"][0]["total"]), (&1.into(), &2.into()));
+    assert_eq!(lines[5]["warnings"][0]["short"], "Y2FyZWZ1bA==");
+    assert_eq!(lines[5]["warnings"][0]["detail"][0], "bW9yZQ==");
+}
+
+#[test]
+fn floods_are_clipped_but_the_tail_is_kept() {
+    let name = "RUN flood";
+    let mut events = vec![vertex(name), started(name, 0.0)];
+    events.extend((0..200).map(|_| log(name, 0.5, &"spam\n".repeat(10_000))));
+    events.push(log(name, 0.6, "the reason\n"));
+    events.push(completed(name, 1.0, Outcome::Failed("no".into())));
+    let failure = Failure { message: "no".into(), source: None };
+    let limits = LogLimits { size: Some(1 << 20), rate: None };
+    let text = show(Mode::Plain, Terminal { limits, ..Terminal::none() }, &events, Some(failure)).text();
+    assert!(text.len() < 4 << 20, "{}", text.len());
+    assert!(text.contains("[output clipped, log limit 1MiB reached]\n"));
+    assert!(text.contains("0.600 the reason\n------\n"));
+}
+
+#[test]
+fn modes_are_chosen_by_the_terminal() {
+    let auto = |terminal, term| Mode::auto(terminal, term);
+    assert_eq!(auto(true, Some("xterm")), Mode::Tty);
+    for (terminal, term) in [(true, Some("dumb")), (true, None), (true, Some("")), (false, Some("xterm"))] {
+        assert_eq!(auto(terminal, term), Mode::Plain);
+    }
+}
