@@ -3,11 +3,13 @@
 //! Both ways share the caller's memory until the child executes or exits (as posix_spawn does): nothing is
 //! copied, and the calling thread sleeps meanwhile.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::ops::BitOr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Pid;
 
@@ -65,6 +67,26 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes over descriptors that this process was started with; works once in a process, at its beginning.
+///
+/// All of them get the close-on-exec flag.
+pub fn claim_inherited(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
+    static CLAIMED: AtomicBool = AtomicBool::new(false);
+    let distinct: BTreeSet<RawFd> = numbers.iter().copied().filter(|number| *number > 2).collect();
+    if distinct.len() != numbers.len() || CLAIMED.swap(true, Ordering::SeqCst) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    for number in numbers {
+        // SAFETY: F_SETFD touches the flags of a number only; a number that is closed gives EBADF.
+        if unsafe { libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: the numbers are open, distinct and not standard streams, they were named by whoever started
+    // this process, and they are claimed only once: nothing in this process owns them yet.
+    Ok(numbers.iter().map(|number| unsafe { OwnedFd::from_raw_fd(*number) }).collect())
 }
 
 /// A program to start: an open file, its arguments and environment, and what it inherits.

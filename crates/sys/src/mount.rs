@@ -192,16 +192,18 @@ pub fn pivot_root(root: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Detaches everything from this namespace, root included; open descriptors stay usable.
+///
+/// Only for a namespace of our own: all is made private before, so that no other one follows.
 pub fn detach_all() -> io::Result<()> {
+    make_all_private()?;
     Ok(rustix::mount::unmount(c"/", UnmountFlags::DETACH)?)
 }
 
 /// Mounts an overlay with one option string, for kernels that cannot take the layers one by one.
 ///
-/// Returns the mount, attached on `target`. The data is at most one page.
-pub fn mount_overlay_string(target: &Path, data: &str, readonly: bool) -> io::Result<()> {
-    let mut flags = rustix::mount::MountFlags::empty();
-    flags.set(rustix::mount::MountFlags::RDONLY, readonly);
+/// The data is at most one page.
+pub fn mount_overlay_string(target: &Path, data: &str) -> io::Result<()> {
+    let flags = rustix::mount::MountFlags::empty();
     let data = std::ffi::CString::new(data)?;
     Ok(rustix::mount::mount("overlay", target, "overlay", flags, Some(data.as_c_str()))?)
 }

@@ -51,8 +51,8 @@ impl Process {
         self.wait_with(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
     }
 
-    /// Waits for its end and takes the status away.
-    pub fn reap(self) -> io::Result<Ended> {
+    /// Waits for its end and takes the status away; after that nobody can wait for it.
+    pub fn reap(&self) -> io::Result<Ended> {
         self.wait_with(WaitIdOptions::EXITED)
     }
 

@@ -20,46 +20,24 @@ pub mod caps;
 pub mod cgroup;
 mod error;
 pub mod facts;
+mod init;
+mod launch;
 mod paths;
 pub mod plan;
 mod running;
 pub mod seccomp;
 pub mod spec;
 pub mod step;
+mod user;
+mod wire;
 
 pub use error::{SandboxError, SpecError};
 pub use running::{Exit, Running, Stats};
 pub use facts::HostFacts;
+pub use init::init_main;
+pub use launch::Sandbox;
 pub use spec::*;
 pub use step::{Plan, Step};
 
-use std::os::fd::OwnedFd;
-
-/// What is needed to start boxes, found out once in a process.
-#[derive(Debug)]
-pub struct Sandbox {}
-
 /// What `argv[0]` is when our own binary is to be the init of a box.
 pub const INIT_NAME: &str = "rbuild-init";
-
-impl Sandbox {
-    /// Looks at the host and prepares the read-only clone of our own binary.
-    pub fn detect() -> Result<Sandbox, SandboxError> {
-        Ok(Sandbox {})
-    }
-
-    /// Starts a process; returns once the program is executed.
-    ///
-    /// `handles` are the descriptors that the spec names by index.
-    pub fn start(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>) -> Result<Running, SandboxError> {
-        let _ = (spec, handles);
-        Err(SandboxError::InitDied(String::new()))
-    }
-}
-
-/// Is the init of a box: called by `main` before anything else if `argv[0]` is [`INIT_NAME`].
-///
-/// Returns the exit status of the process.
-pub fn init_main() -> u8 {
-    0
-}

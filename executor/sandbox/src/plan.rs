@@ -3,6 +3,9 @@
 mod check;
 mod limits;
 
+pub(crate) use check::handles;
+pub(crate) use limits::resource;
+
 use std::path::{Path, PathBuf};
 
 use crate::error::SpecError;
@@ -82,11 +85,7 @@ impl Planner<'_> {
             && !self.facts.group.controls_devices
             && self.spec.security.devices != Devices::All;
         let step = match &self.spec.root {
-            RootSpec::Dir(path) => Step::RootDir { path: path.clone(), nodev, readonly: false },
-            // Overlayfs wants two layers at least.
-            RootSpec::Overlay { lowers, upper: None, .. } if lowers.len() == 1 => {
-                Step::RootDir { path: lowers[0].clone(), nodev, readonly: true }
-            }
+            RootSpec::Dir(path) => Step::RootDir { path: path.clone(), nodev },
             RootSpec::Overlay { lowers, upper, userxattr } => Step::RootOverlay {
                 lowers: lowers.clone(),
                 upper: upper.clone(),
@@ -159,7 +158,7 @@ impl Planner<'_> {
         let flags = Flags {
             readonly: mount.readonly,
             noexec: !mount.exec,
-            nosuid: !matches!(mount.kind, MountKind::Bind { .. }),
+            nosuid: matches!(mount.kind, MountKind::Tmpfs { .. } | MountKind::Secret { .. }),
             nodev: self.spec.security.devices != Devices::All,
         };
         let step = match &mount.kind {
@@ -172,7 +171,17 @@ impl Planner<'_> {
                 target,
                 scratch: scratch.clone(),
                 userxattr: *userxattr,
+                one_by_one: self.facts.lowers_one_by_one,
                 flags,
+            },
+            MountKind::Layers { lowers, selector, upper, userxattr } => Step::Layers {
+                lowers: lowers.clone(),
+                selector: selector.clone(),
+                upper: upper.clone(),
+                userxattr: *userxattr,
+                one_by_one: self.facts.lowers_one_by_one,
+                target,
+                flags: Flags { readonly: mount.readonly || upper.is_none(), ..flags },
             },
             MountKind::Tmpfs { size, mode, owner } => {
                 Step::Tmpfs { target, size: *size, mode: *mode, owner: *owner, flags }

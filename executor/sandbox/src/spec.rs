@@ -162,6 +162,22 @@ pub enum MountKind {
         /// Whether overlay attributes live in `user.overlay.*`.
         userxattr: bool,
     },
+    /// What a stack of layers shows at a path: `RUN --mount=type=bind,from=stage,source=path` (wanted by `ops`).
+    ///
+    /// The sandbox stacks the layers out of the program's sight, resolves `selector` inside that stack
+    /// (links followed, never out of it) and binds what is found there, directory or file, to the target.
+    Layers {
+        /// Layer directories, the topmost first; none is an empty directory.
+        #[serde(with = "paths::list")]
+        lowers: Vec<PathBuf>,
+        /// Path inside the stack, relative; empty for all of it.
+        #[serde(with = "paths")]
+        selector: PathBuf,
+        /// Directory that receives changes; none makes the mount read-only.
+        upper: Option<Upper>,
+        /// Whether overlay attributes live in `user.overlay.*`.
+        userxattr: bool,
+    },
     /// A file whose content never touches a disk.
     Secret {
         /// The content.

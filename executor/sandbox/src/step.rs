@@ -112,8 +112,6 @@ pub enum Step {
         path: PathBuf,
         /// Whether devices on it are powerless.
         nodev: bool,
-        /// Whether it is mounted read-only.
-        readonly: bool,
     },
     /// Look up the user in the root's passwd and group files.
     ResolveUser {
@@ -193,6 +191,28 @@ pub enum Step {
         scratch: PathBuf,
         /// Attributes in `user.overlay.*`.
         userxattr: bool,
+        /// Whether the kernel takes layers one by one.
+        one_by_one: bool,
+        /// Restrictions.
+        flags: Flags,
+    },
+    /// Bind what a stack of layers shows at a path.
+    Layers {
+        /// Layers, topmost first.
+        #[serde(with = "paths::list")]
+        lowers: Vec<PathBuf>,
+        /// Path inside the stack.
+        #[serde(with = "paths")]
+        selector: PathBuf,
+        /// Upper and work directory.
+        upper: Option<crate::spec::Upper>,
+        /// Attributes in `user.overlay.*`.
+        userxattr: bool,
+        /// Whether the kernel takes layers one by one.
+        one_by_one: bool,
+        /// Where.
+        #[serde(with = "paths")]
+        target: PathBuf,
         /// Restrictions.
         flags: Flags,
     },
@@ -289,8 +309,8 @@ impl fmt::Display for Step {
                 let userxattr = if *userxattr { ", userxattr" } else { "" };
                 write!(f, "mount an overlay of {} layers as root{upper}{userxattr}{}", lowers.len(), if *nodev { ", nodev" } else { "" })
             }
-            Step::RootDir { path, nodev, readonly } => {
-                let flags = Flags { readonly: *readonly, nodev: *nodev, ..Flags::default() };
+            Step::RootDir { path, nodev } => {
+                let flags = Flags { nodev: *nodev, ..Flags::default() };
                 write!(f, "bind `{}` as root ({flags})", path.display())
             }
             Step::ResolveUser { user, .. } => write!(f, "look up user `{user}`"),
@@ -316,6 +336,10 @@ impl fmt::Display for Step {
             Step::Tmpfs { target, flags, mode, .. } => write!(f, "mount a tmpfs on {} ({flags}, {mode:04o})", target.display()),
             Step::Forgetful { target, flags, .. } => {
                 write!(f, "bind a mount on {} that forgets writes ({flags})", target.display())
+            }
+            Step::Layers { lowers, selector, target, flags, .. } => {
+                let (count, from, target) = (lowers.len(), selector.display(), target.display());
+                write!(f, "bind `{from}` of {count} layers on {target} ({flags})")
             }
             Step::File { target, flags, mode, .. } => {
                 write!(f, "bind a generated file on {} ({flags}, {mode:04o})", target.display())

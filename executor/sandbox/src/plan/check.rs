@@ -59,6 +59,14 @@ fn paths(spec: &SandboxSpec) -> Result<(), SpecError> {
         if plain == Path::new("/") || ["/proc", "/sys"].iter().any(|taken| plain.starts_with(taken)) {
             return Err(SpecError::Target(mount.target.display().to_string()));
         }
+        if let MountKind::Layers { lowers, selector, .. } = &mount.kind {
+            if lowers.len() > 500 {
+                return Err(SpecError::Lowers(lowers.len()));
+            }
+            if selector.as_os_str().as_encoded_bytes().contains(&0) {
+                return Err(SpecError::Nul { what: "the source of a mount".to_owned() });
+            }
+        }
     }
     let masks = spec.security.masked_paths.iter().chain(&spec.security.readonly_paths);
     masks.map(Path::new).try_for_each(|path| absolute("a masked or read-only path", path))
@@ -135,7 +143,11 @@ pub(crate) fn handles(spec: &SandboxSpec, count: usize) -> Result<(), SpecError>
         match &mount.kind {
             MountKind::Bind { source: BindSource::Handle(handle), .. }
             | MountKind::Scratch { source: BindSource::Handle(handle), .. } => check("a mount", *handle)?,
-            MountKind::Bind { .. } | MountKind::Scratch { .. } | MountKind::Tmpfs { .. } | MountKind::Secret { .. } => {}
+            MountKind::Bind { .. }
+            | MountKind::Scratch { .. }
+            | MountKind::Layers { .. }
+            | MountKind::Tmpfs { .. }
+            | MountKind::Secret { .. } => {}
         }
     }
     if let Network::Join(handle) = spec.network {

@@ -1,0 +1,235 @@
+//! The engine's side of a start: everything that must be open before, and the birth of the init.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rbuild_sys::clone::{self, Namespaces, Program};
+use rbuild_sys::host::Host;
+use rbuild_sys::mount::{self, Attributes, Depth};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+
+use crate::cgroup::{Cgroups, DevicePolicy, Leaf, Request, Rule};
+use crate::error::SandboxError;
+use crate::facts::{self, GroupFacts, HostFacts};
+use crate::plan;
+use crate::running::{Ends, Running};
+use crate::spec::{BindSource, Devices, SandboxSpec};
+use crate::step::{DeviceNode, Plan, Source};
+use crate::wire::{self, Launch, Report};
+use crate::{INIT_NAME, seccomp};
+
+/// What is needed to start boxes, found out once in a process.
+#[derive(Debug)]
+pub struct Sandbox {
+    facts: HostFacts,
+    cgroups: Cgroups,
+    /// Our own binary, where nobody can write to it.
+    image: OwnedFd,
+}
+
+impl Sandbox {
+    /// Looks at the host, then prepares as [`Sandbox::new`] does.
+    pub fn detect() -> Result<Sandbox, SandboxError> {
+        let host = Host::detect().map_err(SandboxError::host("looking at the host"))?;
+        Sandbox::new(&host)
+    }
+
+    /// Looks for cgroups, removes those of dead engines, and clones our own binary read-only.
+    pub fn new(host: &Host) -> Result<Sandbox, SandboxError> {
+        let facts = HostFacts::detect(host).map_err(SandboxError::host("looking at the host"))?;
+        let cgroups = Cgroups::detect(!facts.rootless).map_err(SandboxError::host("looking for cgroups"))?;
+        cgroups.sweep();
+        let image = own_image().map_err(SandboxError::host("preparing our own binary as init"))?;
+        Ok(Sandbox { facts, cgroups, image })
+    }
+
+    /// Returns what was found out about the host.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    /// Starts a process; returns once the program is executed.
+    ///
+    /// `handles` are the descriptors that the spec names by index.
+    pub fn start(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>) -> Result<Running, SandboxError> {
+        plan::handles(spec, handles.len())?;
+        let devices = facts::devices(&spec.security.devices, self.facts.rootless)?;
+        // Refused before anything is made on the host.
+        plan::plan(spec, &HostFacts { devices: devices.clone(), ..self.facts.clone() })?;
+        let (leaf, warnings) = self.group(spec, &devices)?;
+        let group = leaf.as_ref().map(|leaf| GroupFacts {
+            directories: leaf.directories().to_vec(),
+            controls_devices: leaf.controls_devices(),
+        });
+        let facts = HostFacts { devices, group: group.unwrap_or_default(), ..self.facts.clone() };
+        let plan = plan::plan(spec, &facts)?;
+        let sources = plan.sources.iter().map(|source| open_source(source, &handles)).collect::<Result<Vec<_>, _>>()?;
+        let joins = leaf.as_ref().map(Leaf::joins).transpose().map_err(SandboxError::host("opening the cgroup"))?;
+        let inside = Inside { joins: joins.unwrap_or_default(), sources, handles };
+        self.launch(spec, plan, inside, leaf, warnings)
+    }
+
+    fn group(&self, spec: &SandboxSpec, devices: &[DeviceNode]) -> Result<(Option<Leaf>, Vec<String>), SandboxError> {
+        let policy = device_policy(&spec.security.devices, devices);
+        let request = Request {
+            parent: spec.cgroup_parent.as_deref(),
+            limits: &spec.limits,
+            own_tasks: u64::from(spec.init),
+            devices: (!self.facts.rootless).then_some(&policy),
+        };
+        Ok(self.cgroups.create(&request)?)
+    }
+
+    fn launch(
+        &self,
+        spec: &SandboxSpec,
+        plan: Plan,
+        inside: Inside,
+        leaf: Option<Leaf>,
+        warnings: Vec<String>,
+    ) -> Result<Running, SandboxError> {
+        let pipes = plan::pipes(&spec.stdio);
+        let (ends, theirs) = make_pipes(pipes).map_err(SandboxError::host("making pipes"))?;
+        let (control, their_control) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|errno| SandboxError::host("making the control socket")(errno.into()))?;
+        let filter = plan.filter.and_then(seccomp::default_filter).map(|filter| seccomp::pack(&filter));
+        let launch = Launch {
+            filter: filter.unwrap_or_default(),
+            groups: inside.joins.len(),
+            sources: inside.sources.len(),
+            handles: inside.handles.len(),
+            pipes,
+            plan,
+        };
+        let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
+        let mut inherit: Vec<BorrowedFd<'_>> = vec![task.as_fd(), their_control.as_fd()];
+        let lists = [&inside.joins, &inside.sources, &inside.handles];
+        inherit.extend(lists.into_iter().flatten().chain(theirs.iter().flatten()).map(AsFd::as_fd));
+        let init = self.birth(&launch.plan, &inherit)?;
+        drop((their_control, theirs, inside));
+        let mut running = Running::new(init, control, ends, leaf, warnings);
+        await_start(&mut running, &launch.plan)?;
+        Ok(running)
+    }
+
+    fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>]) -> Result<rbuild_sys::pidfd::Process, SandboxError> {
+        let numbers: Vec<String> = inherit.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+        let arguments = [INIT_NAME.to_owned(), numbers.join(",")].map(|text| {
+            CString::new(text).expect("a fixed name and digits hold no NUL")
+        });
+        let mut namespaces = Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS;
+        if plan.init {
+            namespaces = namespaces | Namespaces::PID;
+        }
+        if plan.new_network {
+            namespaces = namespaces | Namespaces::NETWORK;
+        }
+        let program = Program { image: self.image.as_fd(), arguments: &arguments, environment: &[], inherit };
+        clone::start(&program, namespaces).map_err(SandboxError::host("starting the init in new namespaces"))
+    }
+}
+
+/// What only the init needs.
+struct Inside {
+    joins: Vec<OwnedFd>,
+    sources: Vec<OwnedFd>,
+    handles: Vec<OwnedFd>,
+}
+
+fn device_policy(asked: &Devices, nodes: &[DeviceNode]) -> DevicePolicy {
+    let access = |index: usize| match asked {
+        Devices::With(devices) => devices[index].access.clone(),
+        Devices::Default | Devices::All => "rwm".to_owned(),
+    };
+    let rules = nodes.iter().enumerate().map(|(index, node)| Rule {
+        kind: if node.block { 'b' } else { 'c' },
+        major: Some(node.major),
+        minor: Some(node.minor),
+        access: access(index),
+    });
+    match asked {
+        Devices::All => DevicePolicy::All,
+        Devices::Default | Devices::With(_) => DevicePolicy::default_with(rules),
+    }
+}
+
+/// Returns a copy of our binary that a program inside cannot write to, even as root (CVE-2019-5736).
+fn own_image() -> io::Result<OwnedFd> {
+    let own = rustix::fs::open(c"/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let readonly = Attributes { readonly: true, nosuid: true, nodev: true, ..Attributes::default() };
+    let clone = mount::clone_mount(own.as_fd(), Depth::One)
+        .and_then(|clone| mount::restrict(clone.as_fd(), Depth::One, readonly).map(|()| clone));
+    clone.or_else(|_| sealed_copy())
+}
+
+/// For kernels before 5.12, and binaries that were removed meanwhile.
+fn sealed_copy() -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create(INIT_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut copy = File::from(memory);
+    io::copy(&mut File::open("/proc/self/exe")?, &mut copy)?;
+    rustix::fs::fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    // A descriptor open for writing cannot be executed.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Clones the mount of a source while we are still in the namespace it belongs to.
+fn open_source(source: &Source, handles: &[OwnedFd]) -> Result<OwnedFd, SandboxError> {
+    let failed = |error: io::Error| SandboxError::Source { target: source.target.clone(), source: error };
+    let depth = if source.recursive { Depth::Tree } else { Depth::One };
+    match &source.from {
+        BindSource::Handle(handle) => mount::clone_mount(handles[handle.0].as_fd(), depth).map_err(failed),
+        BindSource::Path(path) => {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open = rustix::fs::open(path, flags, Mode::empty());
+            open.map_err(io::Error::from).and_then(|fd| mount::clone_mount(fd.as_fd(), depth)).map_err(failed)
+        }
+    }
+}
+
+/// Makes the pipes that are wanted: our ends, and theirs.
+fn make_pipes(wanted: [bool; 3]) -> io::Result<(Ends, [Option<OwnedFd>; 3])> {
+    let mut ours = [None, None, None];
+    let mut theirs = [None, None, None];
+    for number in (0..3).filter(|number| wanted[*number]) {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (our, their) = if number == 0 { (write, read) } else { (read, write) };
+        (ours[number], theirs[number]) = (Some(our), Some(their));
+    }
+    let [stdin, stdout, stderr] = ours;
+    Ok((Ends { stdin, stdout, stderr, terminal: None }, theirs))
+}
+
+fn write_launch(launch: &Launch) -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("rbuild-plan", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    file.write_all(&serde_json::to_vec(launch)?)?;
+    Ok(file.into())
+}
+
+/// Listens to the init until the program runs.
+fn await_start(running: &mut Running, plan: &Plan) -> Result<(), SandboxError> {
+    loop {
+        let received = wire::receive(running.control()).map_err(SandboxError::host("listening to the init"))?;
+        match received {
+            Some((Report::Terminal, terminal)) => running.set_terminal(terminal),
+            Some((Report::Started, _)) => return Ok(()),
+            Some((Report::NotExecuted { message, code }, _)) => return Err(SandboxError::Exec { message, code }),
+            Some((Report::Failed { step, reason, hint }, _)) => {
+                let total = plan.steps.len();
+                let step_name = plan.steps.get(step).map(ToString::to_string).unwrap_or_default();
+                return Err(SandboxError::Step { index: step + 1, total, step: step_name, reason, hint });
+            }
+            Some((Report::Ended { .. }, _)) | None => return Err(running.died()),
+        }
+    }
+}
