@@ -75,7 +75,7 @@ async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Fallible<Found> {
     if let Some(context) = context.map_err(|reason| fail(unit.place, reason))? {
         return look_up_context(front, unit, &context, platform).await;
     }
-    let many = front.request.multi_platform;
+    let many = front.request.names_platforms();
     let prefix = if many { format!("{} ", platform_with_version(platform)) } else { String::new() };
     let shown = format!("[{prefix}internal] load metadata for {reference}");
     let answer = front.bridge.resolve_image(&reference, platform, front.request.resolve_mode, &shown).await;

@@ -91,6 +91,14 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// Returns whether names of steps tell their platform.
+    pub(crate) fn names_platforms(&self) -> bool {
+        let asked = self.build_args.get("BUILDKIT_MULTI_PLATFORM").map(String::as_str);
+        asked.and_then(rbuild_dockerfile::literal::boolean).unwrap_or(self.multi_platform)
+    }
+}
+
 /// Which steps may not come from the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum NoCache {

@@ -175,7 +175,12 @@ impl Frontend<'_> {
     /// Returns the names of the steps of a unit.
     pub(crate) fn counter(&self, unit: usize) -> Counter {
         let unit = &self.plan.units[unit];
-        Counter { stage: unit.label.clone(), total: unit.steps, with_platform: self.request.multi_platform, index: 0 }
+        Counter {
+            stage: unit.label.clone(),
+            total: unit.steps,
+            with_platform: self.request.names_platforms(),
+            index: 0,
+        }
     }
 }
 
