@@ -151,8 +151,7 @@ impl Dir {
 
     /// Returns the target of the symbolic link `name`.
     pub fn read_link(&self, name: &OsStr) -> io::Result<PathBuf> {
-        let target = rustix::fs::readlinkat(&self.fd, one(name)?, Vec::new())?;
-        Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
+        read_link_at(&self.fd, name)
     }
 
     /// Sets the owner of `name`, a link itself if it is one.
@@ -256,6 +255,12 @@ impl Emptying {
     }
 }
 
+/// Returns the target of the symbolic link `name` in `dir`, which may be open by `O_PATH`.
+pub fn read_link_at(dir: impl AsFd, name: &OsStr) -> io::Result<PathBuf> {
+    let target = rustix::fs::readlinkat(dir, one(name)?, Vec::new())?;
+    Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
+}
+
 /// Sets the owner of an open file.
 pub fn chown_fd(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = owner(uid, gid)?;
@@ -270,6 +275,11 @@ pub fn chmod_fd(fd: impl AsFd, mode: u32) -> io::Result<()> {
 /// Sets access and modification time of an open file.
 pub fn set_mtime_fd(fd: impl AsFd, mtime: Stamp) -> io::Result<()> {
     Ok(rustix::fs::futimens(fd, &both(mtime))?)
+}
+
+/// Returns the user and group that own what this process makes.
+pub fn current_owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 /// 2^32-1 means "leave as it is" to the kernel and can never be an owner.

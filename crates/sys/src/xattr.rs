@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lremovexattr, lsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, lgetxattr, llistxattr, lremovexattr, lsetxattr};
 use rustix::io::Errno;
 
 /// The largest value and the largest list of names the kernel allows.
@@ -26,6 +26,11 @@ pub fn get(fd: impl AsFd, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
 /// Sets an attribute of an open file.
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
     Ok(fsetxattr(fd, c_name(name)?, value, XattrFlags::empty())?)
+}
+
+/// Removes an attribute of an open file.
+pub fn remove(fd: impl AsFd, name: &[u8]) -> io::Result<()> {
+    Ok(fremovexattr(fd, c_name(name)?)?)
 }
 
 /// Returns the names of the attributes of `name` in the directory `dir`, without following it.

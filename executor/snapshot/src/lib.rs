@@ -3,8 +3,10 @@
 //! A layer lies on disk as an uncompressed tar (*blob form*) or as a directory in the format of an overlay
 //! upper (*tree form*). This room turns one into the other and reads chains made of both.
 
+mod apply;
 pub mod diff;
 pub mod error;
+mod overlay;
 pub mod roots;
 pub mod unpack;
 pub mod view;
@@ -12,5 +14,5 @@ pub mod view;
 pub use diff::{DiffOptions, DiffReport, diff};
 pub use error::SnapshotError;
 pub use roots::{Active, Committed, Roots, Strategy};
-pub use unpack::{UnpackOptions, UnpackReport, unpack};
+pub use unpack::{UnpackOptions, UnpackReport, adopt, unpack};
 pub use view::{LayerForm, MergedView};

@@ -122,7 +122,7 @@ impl Read for Steady {
         let room = usize::try_from(self.left).map_or(buf.len(), |left| left.min(buf.len()));
         let read = self.file.read(&mut buf[..room])?;
         self.left -= read as u64;
-        if (read == 0 || self.left == 0) && (read == 0 || State::from(&stat_fd(&self.file)?) != self.state) {
+        if read == 0 || (self.left == 0 && State::from(&stat_fd(&self.file)?) != self.state) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was read"));
         }
         Ok(read)

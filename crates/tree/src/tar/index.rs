@@ -42,17 +42,20 @@ impl TarIndex {
 
     /// Returns a reader of an entry's content, holes as zeros.
     pub fn open(&self, entry: &IndexedEntry) -> impl Read + Send + use<> {
-        let header = &entry.header;
-        let whole = || vec![Segment { offset: 0, length: header.size }];
-        IndexedContent {
-            file: Arc::clone(&self.file),
-            data: header.data_offset,
-            size: header.size,
-            segments: header.sparse.clone().unwrap_or_else(whole),
-            position: 0,
-            segment: 0,
-        }
+        let Header { data_offset, size, sparse, .. } = &entry.header;
+        read_segments(Arc::clone(&self.file), *data_offset, *size, sparse.clone())
     }
+}
+
+/// Returns a reader of a file's content that lies in a tar at `data_offset`, holes as zeros.
+pub fn read_segments(
+    file: Arc<File>,
+    data_offset: u64,
+    size: u64,
+    sparse: Option<Vec<Segment>>,
+) -> impl Read + Send + use<> {
+    let segments = sparse.unwrap_or_else(|| vec![Segment { offset: 0, length: size }]);
+    IndexedContent { file, data: data_offset, size, segments, position: 0, segment: 0 }
 }
 
 /// The content of one entry.

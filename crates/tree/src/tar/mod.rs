@@ -14,7 +14,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use index::{IndexedEntry, TarIndex};
+pub use index::{IndexedEntry, TarIndex, read_segments};
 pub use read::{Archive, Entry, EntryKind, Header};
 pub use sparse::Segment;
 pub use write::LayerWriter;

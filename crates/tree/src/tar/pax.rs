@@ -20,7 +20,7 @@ pub(super) fn parse(mut text: &[u8]) -> Result<Records, &'static str> {
     while !text.is_empty() {
         let (key, value, rest) = parse_record(text)?;
         text = rest;
-        let wanted = if sparse.len() % 2 == 0 { &b"GNU.sparse.offset"[..] } else { b"GNU.sparse.numbytes" };
+        let wanted = if sparse.len().is_multiple_of(2) { &b"GNU.sparse.offset"[..] } else { b"GNU.sparse.numbytes" };
         if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
             if key != wanted || value.contains(&b',') {
                 return Err("sparse records out of order");
@@ -36,6 +36,8 @@ pub(super) fn parse(mut text: &[u8]) -> Result<Records, &'static str> {
     Ok(records)
 }
 
+/// Returns key, value and what follows the record.
+#[expect(clippy::type_complexity, reason = "three slices of one text")]
 fn parse_record(text: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
     const BAD: &str = "malformed extended header record";
     let space = text.iter().take(24).position(|b| *b == b' ').ok_or(BAD)?;
