@@ -59,9 +59,7 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
 
     fn begin(&self, tasks: &Arc<Tasks>, work: impl Future<Output = T> + Send + 'static) -> Waiting<T> {
         let slot = Arc::downgrade(&self.0);
-        let counted = tasks.count();
-        let task = Task(tokio::spawn(async move {
-            let _counted = counted;
+        let task = Task(tasks.spawn(async move {
             let answer = work.await;
             if let Some(slot) = slot.upgrade() {
                 *lock(&slot) = Slot::Answered(answer.clone());
@@ -110,10 +108,13 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Counts a task until the value returned is dropped.
-    pub(crate) fn count(self: &Arc<Self>) -> Counted {
+    /// Spawns a task that is counted until all it owned is gone.
+    pub(crate) fn spawn<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.running.fetch_add(1, Ordering::AcqRel);
-        Counted(Arc::clone(self))
+        tokio::spawn(Counted { work: work.boxed(), _count: Count(Arc::clone(self)) })
     }
 
     /// Waits until no task runs.
@@ -131,10 +132,23 @@ impl Tasks {
     }
 }
 
-/// One running task.
-pub(crate) struct Counted(Arc<Tasks>);
+/// A running task. Its fields drop in order: the count goes last, even if it never began.
+struct Counted<T> {
+    work: BoxFuture<'static, T>,
+    _count: Count,
+}
 
-impl Drop for Counted {
+impl<T> Future for Counted<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.work.poll_unpin(context)
+    }
+}
+
+struct Count(Arc<Tasks>);
+
+impl Drop for Count {
     fn drop(&mut self) {
         if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.ended.notify_waiters();

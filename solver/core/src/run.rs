@@ -138,10 +138,9 @@ async fn keep<R>(
 where
     R: Clone + Send + Sync + 'static,
 {
-    let counted = vertex.world.tasks.count();
     let (owner, inquiry) = (Arc::clone(vertex), inquiry.clone());
-    let keeping = tokio::spawn(async move {
-        let (_counted, _locked) = (counted, locked);
+    let keeping = vertex.world.tasks.spawn(async move {
+        let _locked = locked;
         record(&owner, &inquiry, derivation, outputs).await
     });
     let lost = |error: tokio::task::JoinError| {

@@ -101,7 +101,7 @@ fn assert_same(ours: &dyn CacheStorage, reference: &dyn CacheStorage) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn all_storages_agree(deeds in prop::collection::vec(deed(), 1..24)) {

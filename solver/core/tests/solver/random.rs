@@ -184,7 +184,7 @@ fn check(specs: &[Spec], rounds: &[Round]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_a_naive_evaluation(
