@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -71,7 +71,10 @@ pub struct Filesystem(OwnedFd);
 impl Filesystem {
     /// Opens a context for the file system `kind`, as `/proc/filesystems` lists it.
     pub fn open(kind: &str) -> Result<Filesystem, MountError> {
-        Ok(Filesystem(rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?))
+        let context = Filesystem(rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?);
+        // What the first column of /proc/mounts shows.
+        context.set("source", kind)?;
+        Ok(context)
     }
 
     /// Sets `key` to `value`; the kernel takes at most 255 bytes.
@@ -180,6 +183,9 @@ pub fn make_all_private() -> io::Result<()> {
     Ok(rustix::mount::mount_change(c"/", flags)?)
 }
 
+/// How many mounts may be stacked on a root before we give up.
+const MAX_STACK: usize = 32;
+
 /// Makes an open mount the root of all processes of the namespace and detaches the old root.
 ///
 /// Afterwards the working directory is the new root.
@@ -187,8 +193,19 @@ pub fn pivot_root(root: BorrowedFd<'_>) -> io::Result<()> {
     rustix::process::fchdir(root)?;
     // With the same path twice the old root ends up stacked on the new one, so no directory is needed for it.
     rustix::process::pivot_root(c".", c".")?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
-    Ok(rustix::process::chdir(c"/")?)
+    // More may be stacked on the old root. As long as something is, `..` of the root leads there.
+    for _ in 0..MAX_STACK {
+        if mount_id(root, c"")? == mount_id(CWD, c"/..")? {
+            return Ok(rustix::process::chdir(c"/")?);
+        }
+        rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    }
+    Err(Errno::BUSY.into())
+}
+
+fn mount_id(dir: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<u64> {
+    let found = rustix::fs::statx(dir, path, AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(found.stx_mnt_id)
 }
 
 /// Detaches everything from this namespace, root included; open descriptors stay usable.
@@ -196,7 +213,14 @@ pub fn pivot_root(root: BorrowedFd<'_>) -> io::Result<()> {
 /// Only for a namespace of our own: all is made private before, so that no other one follows.
 pub fn detach_all() -> io::Result<()> {
     make_all_private()?;
-    Ok(rustix::mount::unmount(c"/", UnmountFlags::DETACH)?)
+    // What is stacked on the root goes first, one by one; when the root itself is gone, it is no mount any more.
+    for _ in 0..MAX_STACK {
+        match rustix::mount::unmount(c"/", UnmountFlags::DETACH) {
+            Err(Errno::INVAL) => return Ok(()),
+            result => result?,
+        }
+    }
+    Err(Errno::BUSY.into())
 }
 
 /// Mounts an overlay with one option string, for kernels that cannot take the layers one by one.

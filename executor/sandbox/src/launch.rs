@@ -40,7 +40,11 @@ impl Sandbox {
 
     /// Looks for cgroups, removes those of dead engines, and clones our own binary read-only.
     pub fn new(host: &Host) -> Result<Sandbox, SandboxError> {
-        let facts = HostFacts::detect(host).map_err(SandboxError::host("looking at the host"))?;
+        Sandbox::with_facts(HostFacts::detect(host).map_err(SandboxError::host("looking at the host"))?)
+    }
+
+    /// Does the same for a host that is described, for instance as older than it is.
+    pub fn with_facts(facts: HostFacts) -> Result<Sandbox, SandboxError> {
         let cgroups = Cgroups::detect(!facts.rootless).map_err(SandboxError::host("looking for cgroups"))?;
         cgroups.sweep();
         let image = own_image().map_err(SandboxError::host("preparing our own binary as init"))?;

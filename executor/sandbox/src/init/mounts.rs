@@ -127,8 +127,12 @@ impl World {
         let Step::Layers { lowers, selector, upper, userxattr, one_by_one, target, flags } = step else {
             return Err(missing("layers"));
         };
-        let stack = Stack::new(lowers, upper.as_ref(), *userxattr, *one_by_one)?;
-        let stack = Root::from(self.mount_stack(&stack, Attributes::default())?);
+        let stack = Root::from(if lowers.is_empty() && upper.is_none() {
+            self.empty()?
+        } else {
+            let stack = Stack::new(lowers, upper.as_ref(), *userxattr, *one_by_one)?;
+            self.mount_stack(&stack, Attributes::default())?
+        });
         let found = stack.lookup(selector, Last::Follow).map_err(Failure::on(selector.display()))?;
         let clone = mount::clone_mount(found.as_fd(), Depth::One)?;
         mount::restrict(clone.as_fd(), Depth::One, (*flags).into())?;

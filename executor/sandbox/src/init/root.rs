@@ -75,10 +75,7 @@ impl World {
             1 => stack.upper.is_none(),
             _ => false,
         };
-        let mut padding: Vec<OwnedFd> = if padding { vec![self.empty()?] } else { Vec::new() };
-        if stack.lowers.is_empty() && stack.upper.is_none() {
-            padding.push(self.empty()?);
-        }
+        let padding: Vec<OwnedFd> = if padding { vec![self.empty()?] } else { Vec::new() };
         if stack.one_by_one {
             let overlay = one_by_one(stack, &padding, attributes)?;
             mount::attach(overlay.as_fd(), open_place(&place)?.as_fd())?;
