@@ -283,3 +283,90 @@ impl<R: Clone + Send + Sync + 'static> EdgeRef<R> {
         *self.state().explanation.lock().unwrap_or_else(PoisonError::into_inner) = Some(explanation);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use futures::future;
+    use rbuild_events as events;
+
+    use super::*;
+    use crate::cache::MemoryCache;
+    use crate::operation::{Operation, Saved};
+
+    struct Nothing;
+
+    #[async_trait]
+    impl Operation<()> for Nothing {
+        async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
+            Ok(CacheMap::source(Digest::of(b"nothing")))
+        }
+
+        async fn content_key(&self, _: &Context, _: usize, _: &()) -> Result<Option<Digest>, OperationError> {
+            Ok(None)
+        }
+
+        async fn run(&self, _: &Context, _: Vec<()>) -> Result<Vec<()>, OperationError> {
+            Ok(vec![()])
+        }
+    }
+
+    #[async_trait]
+    impl ResultStore<()> for Nothing {
+        async fn save(&self, _: &()) -> Result<Saved, OperationError> {
+            Ok(Saved::default())
+        }
+
+        async fn load(&self, _: &[u8]) -> Result<Option<()>, OperationError> {
+            Ok(None)
+        }
+    }
+
+    fn edge() -> EdgeRef<()> {
+        let world = World {
+            cache: Arc::new(MemoryCache::new()),
+            results: Arc::new(Nothing) as Arc<dyn ResultStore<()>>,
+            locks: Locks::private(),
+            tasks: Arc::default(),
+            running: None,
+            clock: SystemTime::now,
+            renewals: AtomicU64::new(0),
+        };
+        let digest = Digest::of(b"vertex");
+        let name = "vertex".to_owned();
+        let shown = events::Vertex { digest, name: name.clone(), inputs: Vec::new() };
+        let node =
+            Node { digest, name, inputs: Vec::new(), ignore_cache: false, scope: None, operation: Arc::new(Nothing) };
+        let vertex = Vertex::new(Arc::new(world), node, Vec::new(), Progress::new(shown, SystemTime::now));
+        EdgeRef { vertex: Arc::new(vertex), output: 0 }
+    }
+
+    /// Returns a question that holds on to the vertex, as real ones do.
+    fn question(edge: &EdgeRef<()>) -> Pending {
+        let owned = edge.clone();
+        let pending = Pending::new();
+        pending.push(Box::pin(async move {
+            let _owned = owned;
+            future::pending().await
+        }));
+        pending
+    }
+
+    #[test]
+    fn questions_are_held_while_somebody_is_interested() {
+        let edge = edge();
+        edge.vertex.gain_interest();
+        edge.vertex.gain_interest();
+        edge.hold(question(&edge));
+        edge.vertex.lose_interest();
+        assert_eq!(Arc::strong_count(&edge.vertex), 2);
+        edge.vertex.lose_interest();
+        assert_eq!(Arc::strong_count(&edge.vertex), 1, "the last one let go");
+        edge.hold(question(&edge));
+        assert_eq!(Arc::strong_count(&edge.vertex), 1, "too late to be held");
+        edge.vertex.gain_interest();
+        edge.hold(question(&edge));
+        assert_eq!(edge.take_held().map(|pending| pending.len()), Some(1));
+        assert!(edge.take_held().is_none());
+    }
+}

@@ -11,7 +11,7 @@ mod prune;
 mod rows;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +26,13 @@ const BUSY: Duration = Duration::from_secs(30);
 
 /// A cache in a SQLite database.
 #[derive(Debug)]
-pub struct SqliteCache(Mutex<Connection>);
+pub struct SqliteCache {
+    /// Reads, which never wait, and the one write at a build's end.
+    connection: Mutex<Connection>,
+    /// All other writes, which may wait for other processes' writes: reads shall not wait with them.
+    /// Opened when first needed; a build that finds everything does not.
+    writer: Mutex<Option<Connection>>,
+}
 
 impl SqliteCache {
     /// Opens the cache in the database file `path`, creating both if need be.
@@ -41,11 +47,11 @@ impl SqliteCache {
         schema::configure(&connection).map_err(wrap("configuring"))?;
         schema::migrate(&mut connection)?;
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Self(Mutex::new(connection)))
+        Ok(Self { connection: Mutex::new(connection), writer: Mutex::new(None) })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does `work` in one transaction that holds the write lock from its beginning, so that it never
@@ -55,15 +61,34 @@ impl SqliteCache {
         task: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, CacheError> {
-        let mut connection = self.connection();
-        let attempt = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
+        let path = self.connection().path().filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = path else {
+            return transact(&mut self.connection(), work).map_err(wrap(task));
         };
-        attempt().map_err(wrap(task))
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_none() {
+            let open = || {
+                let connection = Connection::open(&path)?;
+                connection.busy_timeout(BUSY)?;
+                schema::configure(&connection)?;
+                connection.set_prepared_statement_cache_capacity(32);
+                Ok(connection)
+            };
+            *writer = Some(open().map_err(|source| CacheError::Open { path, source })?);
+        }
+        let writer = writer.as_mut().expect("it was just opened");
+        transact(writer, work).map_err(wrap(task))
     }
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 fn wrap(task: &'static str) -> impl Fn(rusqlite::Error) -> CacheError {
@@ -116,14 +141,15 @@ impl CacheStorage for SqliteCache {
     }
 
     fn touch(&self, keys: &[Key], at: SystemTime) -> Result<(), CacheError> {
-        self.write("noting the use of records", |connection| {
+        let touch = |connection: &Connection| {
             let mut statement = connection
                 .prepare_cached("UPDATE cache_records SET last_used_at = ?, use_count = use_count + 1 WHERE key = ?")?;
             for key in keys {
                 statement.execute(params![millis(at), key.as_bytes()])?;
             }
             Ok(())
-        })
+        };
+        transact(&mut self.connection(), touch).map_err(wrap("noting the use of records"))
     }
 
     fn records(&self) -> Result<Vec<Record>, CacheError> {
