@@ -66,9 +66,9 @@ impl Planner<'_> {
         self.add(Step::Scratch { size: self.scratch_size() });
     }
 
-    /// Every file takes whole pages; a little more than that.
+    /// Every file takes whole pages, of 64 KiB at most.
     fn scratch_size(&self) -> u64 {
-        let file = |length: usize| (length as u64).next_multiple_of(4096) + 4096;
+        let file = |length: usize| (length as u64).next_multiple_of(64 << 10);
         let mounts = self.spec.mounts.iter().map(|mount| match &mount.kind {
             MountKind::Secret { content, .. } => file(content.0.len()),
             _ => 0,
