@@ -126,6 +126,11 @@ impl Builder {
         self.export(request, outputs, built).await
     }
 
+    /// Waits until nothing runs any more, after a build was given up.
+    pub async fn idle(&self) {
+        self.solver.idle().await;
+    }
+
     async fn input(&self, request: &BuildRequest) -> Result<Input, BuildError> {
         let track = Track::start(&self.parts.reporter, "[internal] load build definition from Dockerfile");
         let scratch = self.parts.images.store().temp_dir().map_err(BuildError::engine)?.to_owned();

@@ -33,6 +33,9 @@ pub enum BuildError {
     /// The engine failed.
     #[error("{0}")]
     Engine(String),
+    /// A signal ended the build; the exit code tells which.
+    #[error("canceled")]
+    Interrupted(u8),
 }
 
 impl BuildError {

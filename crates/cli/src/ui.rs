@@ -64,6 +64,11 @@ pub(crate) fn say(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", escaped(message));
 }
 
+/// Writes text to standard error that was made safe already and may hold colours of ours.
+pub(crate) fn print_rendered(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
+}
+
 /// Returns `text` with control bytes other than line feeds and tabs made visible.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

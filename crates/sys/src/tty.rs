@@ -44,6 +44,16 @@ impl Drop for RawMode {
     }
 }
 
+/// Stops a terminal from showing what is typed, until dropped: for passwords.
+pub fn hide_input(terminal: impl AsFd) -> io::Result<RawMode> {
+    let terminal = terminal.as_fd().try_clone_to_owned()?;
+    let before = rustix::termios::tcgetattr(&terminal)?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
+    rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &hidden)?;
+    Ok(RawMode { terminal, before })
+}
+
 /// A pseudo-terminal.
 #[derive(Debug)]
 pub struct Pty {

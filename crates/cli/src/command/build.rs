@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_build::{
-    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
+    BuildError, BuildOutcome, Builder, Parts, BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
+use crate::exchange;
+use crate::ui::{self, Failure};
 use crate::value;
+use crate::world::{World, stdin, stdout, variable_or_empty};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -167,6 +170,7 @@ impl Args {
             allow: self.allowed()?,
             source_date_epoch: lookup("SOURCE_DATE_EPOCH"),
             proxies: BTreeMap::new(),
+            color: crate::ui::stderr_is_terminal() && lookup("NO_COLOR").is_none(),
         })
     }
 
@@ -278,6 +282,92 @@ fn ssh(text: &str, lookup: Lookup<'_>) -> Result<SshSource, String> {
         return Err(format!("--ssh `{text}`: `{socket}` is not an agent's socket; keys as files are not supported: add them to an agent"));
     }
     Ok(SshSource { id: if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket: path })
+}
+
+/// Builds an image and tells what came of it.
+pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
+    let request = args.request(&variable_or_empty).map_err(Failure::User)?;
+    let to_stdout = request.outputs.iter().any(|output| output.attributes.get("dest").is_some_and(|dest| dest == "-"));
+    if to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        return Err(Failure::User("dest file is required for this output: refusing to write it to a terminal".to_owned()));
+    }
+    let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode(&args.progress) };
+    let (reporter, display) = exchange::show(mode, "Building");
+    let parts = Parts { images: world.images().clone(), roots: world.roots(), network: world.network()?, reporter, stdin, stdout };
+    let built = Builder::new(parts).and_then(|builder| world.runtime().block_on(interruptible(&builder, &request)));
+    let failure = built.as_ref().err().map(|error| rbuild_progress::Failure {
+        message: String::new(),
+        source: match error {
+            BuildError::Solve { source_lines, .. } => source_lines.clone(),
+            _ => None,
+        },
+    });
+    exchange::finish(display, failure);
+    let outcome = built.map_err(told)?;
+    if let Some(path) = &args.iidfile {
+        write_file(path, outcome.image_id.to_string().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let text = serde_json::to_vec_pretty(&metadata(&outcome)).map_err(Failure::user)?;
+        write_file(path, &text)?;
+    }
+    if args.quiet && !to_stdout {
+        ui::out(&format!("{}\n", outcome.image_id))?;
+    }
+    Ok(())
+}
+
+/// Builds until done or told to stop; what runs is then ended before we end.
+async fn interruptible(builder: &Builder, request: &BuildRequest) -> Result<BuildOutcome, BuildError> {
+    let stop = crate::signals::first();
+    let built = tokio::select! {
+        built = builder.build(request) => Some(built),
+        code = stop => {
+            tokio::spawn(crate::signals::insist());
+            builder.idle().await;
+            return Err(BuildError::Interrupted(code));
+        }
+    };
+    built.expect("the other branch returns")
+}
+
+/// Says what a build says of its failure, and gives the exit code.
+fn told(error: BuildError) -> Failure {
+    match error {
+        BuildError::Dockerfile { rendered, first } => {
+            ui::print_rendered(&rendered);
+            Failure::User(format!("failed to solve: {first}"))
+        }
+        BuildError::Interrupted(code) => {
+            ui::say_error("canceled");
+            Failure::Code(code)
+        }
+        other => Failure::User(other.to_string()),
+    }
+}
+
+/// What `--metadata-file` holds, as buildx writes it.
+fn metadata(outcome: &BuildOutcome) -> serde_json::Value {
+    let mut map = serde_json::Map::new();
+    map.insert("containerimage.config.digest".to_owned(), outcome.image_id.to_string().into());
+    if let Some(descriptor) = &outcome.descriptor {
+        map.insert("containerimage.descriptor".to_owned(), serde_json::json!(descriptor));
+        map.insert("containerimage.digest".to_owned(), descriptor.digest.to_string().into());
+    }
+    if !outcome.names.is_empty() {
+        let names: Vec<_> = outcome.names.iter().map(Reference::to_string).collect();
+        map.insert("image.name".to_owned(), names.join(",").into());
+    }
+    map.into()
+}
+
+/// Writes a file in place of what is there; a link is replaced, not followed.
+fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::User(format!("writing `{}`: {error}", path.display()));
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)
 }
 
 #[cfg(test)]

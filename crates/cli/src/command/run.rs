@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use rbuild_engine::{Network, Pull, RunRequest, Security, Ulimit, Volume};
+use rbuild_engine::{Engine, Network, Parts, Pull, RunRequest, Security, Ulimit, Volume};
 
+use crate::ui::Failure;
 use crate::value;
+use crate::world::{World, chain, silent, stderr, stdin, stdout};
 
 /// Run a command in a new container of an image
 #[derive(Debug, clap::Args)]
@@ -261,5 +263,40 @@ impl Args {
             platform: self.platform.as_deref().map(str::parse).transpose().map_err(|error| format!("{error}"))?,
             remove: self.rm,
         })
+    }
+}
+
+/// Runs a container and ends with its exit code.
+pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
+    let request = args.request(&crate::world::variable_or_empty).map_err(Failure::Usage)?;
+    if request.tty && request.interactive && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(Failure::Engine("the input device is not a TTY: leave -t out".to_owned()));
+    }
+    let mode = crate::exchange::mode(if crate::ui::stderr_is_terminal() { "auto" } else { "quiet" });
+    let local = world.store().images().resolve(&request.image).is_ok() && request.pull != Pull::Always;
+    let (reporter, display) = if local { (silent(), None) } else {
+        let (reporter, display) = crate::exchange::show(mode, "Pulling");
+        (reporter, Some(display))
+    };
+    let parts = Parts {
+        images: world.images().clone(),
+        roots: world.roots(),
+        network: world.network()?,
+        reporter,
+        stdin,
+        stdout,
+        stderr,
+    };
+    let code = world.runtime().block_on(Engine::new(parts).run(request));
+    if let Some(display) = display {
+        crate::exchange::finish(display, None);
+    }
+    match code {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::Code(code)),
+        Err(error) => {
+            crate::ui::say_error(&chain(&error));
+            Err(Failure::Code(error.exit_code()))
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Process {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         state.killed = true;
         if let Some(running) = &state.running {
-            let _ = running.kill(9);
+            let _ = running.destroy();
         }
     }
 
@@ -196,7 +196,7 @@ impl Step {
         let streams = [(running.take_stdout(), Stream::Stdout), (running.take_stderr(), Stream::Stderr)];
         let running = Arc::new(running);
         if !self.process.started(&running) {
-            let _ = running.kill(9);
+            let _ = running.destroy();
         }
         let written = AtomicU64::new(0);
         let exit = std::thread::scope(|scope| {

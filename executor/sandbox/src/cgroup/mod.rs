@@ -125,6 +125,15 @@ impl Cgroups {
         Ok(Cgroups { kind: Kind::None(reason.to_owned()), owner: Owner::this_process()?, next: AtomicU64::new(1) })
     }
 
+    /// Returns which hierarchy limits steps, in a few words.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::V1(layout) => format!("v1 ({})", layout.v1.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            Kind::V2(_) => "v2".to_owned(),
+            Kind::None(reason) => format!("none: {reason}"),
+        }
+    }
+
     /// Removes groups whose engine is gone, with what may still run in them; returns how many.
     pub fn sweep(&self) -> usize {
         let folders: Vec<PathBuf> = match &self.kind {

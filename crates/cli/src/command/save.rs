@@ -1,0 +1,54 @@
+//! `rbuild save`.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use rbuild_export::{ArchiveKind, ArchiveTarget, export_archive};
+use rbuild_oci::Reference;
+
+use crate::command::push::{assembled, options};
+use crate::ui::Failure;
+use crate::world::{World, chain, stdout};
+
+/// Save images to an archive
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Names or ids
+    #[arg(required = true)]
+    images: Vec<String>,
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Form of the archive
+    #[arg(long, value_name = "FORMAT", default_value = "docker-archive", value_parser = ["docker-archive", "oci-archive"])]
+    format: String,
+    /// How layers are compressed that have to be made
+    #[arg(long, value_name = "FORMAT", default_value = "uncompressed", value_parser = ["gzip", "zstd", "uncompressed"])]
+    compression: String,
+}
+
+pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
+    if args.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Failure::User("cowardly refusing to save to a terminal: use -o, or redirect".to_owned()));
+    }
+    let mut exported = Vec::new();
+    for text in &args.images {
+        let image = world.store().images().resolve(text).map_err(Failure::user)?;
+        let wanted = Reference::parse(text).ok();
+        let names = image.names.iter().filter(|name| wanted.as_ref() == Some(*name)).cloned().collect();
+        exported.push((vec![assembled(world, &image, options(&args.compression))?], names));
+    }
+    let kind = if args.format == "oci-archive" { ArchiveKind::Oci } else { ArchiveKind::Docker };
+    let out: Box<dyn Write + Send> = match &args.output {
+        None => stdout(),
+        Some(path) => Box::new(File::create(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?),
+    };
+    export_archive(world.images(), kind, &exported, ArchiveTarget::Tar(out)).map_err(|error| {
+        if let Some(path) = &args.output {
+            let _ = std::fs::remove_file(path);
+        }
+        Failure::User(chain(&error))
+    })?;
+    Ok(())
+}

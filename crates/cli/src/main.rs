@@ -1,0 +1,74 @@
+//! The `rbuild` binary: arguments, configuration, exit codes.
+
+mod args;
+mod command;
+mod exchange;
+mod signals;
+mod ui;
+mod value;
+mod world;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::ui::Failure;
+use crate::world::World;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.first().is_some_and(|name| name.as_bytes() == rbuild_sandbox::INIT_NAME.as_bytes()) {
+        return ExitCode::from(rbuild_sandbox::init_main());
+    }
+    let cli = match Cli::try_parse_from(args::with_default_command(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return clap_exit(&error),
+    };
+    let is_run = matches!(cli.command, Command::Run(_));
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // What `run` itself could not do has a code of its own, apart from its program's.
+        Err(Failure::User(message)) if is_run => Failure::Engine(message).exit(),
+        Err(failure) => failure.exit(),
+    }
+}
+
+/// Help and version go to standard output and are no failure.
+fn clap_exit(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    // Commands that touch no store need no user namespace either.
+    match cli.command {
+        Command::Completion(args) => return command::completion::run(&args),
+        Command::Version(args) => return command::version::run(&args),
+        _ => {}
+    }
+    let world = World::enter(&cli.global)?;
+    let done = match cli.command {
+        Command::Build(args) => command::build::run(*args, &world),
+        Command::Run(args) => command::run::run(*args, &world),
+        Command::Images(args) => command::images::run(&args, &world),
+        Command::Rmi(args) => command::rmi::run(&args, &world),
+        Command::Tag(args) => command::tag::run(&args, &world),
+        Command::Pull(args) => command::pull::run(&args, &world),
+        Command::Push(args) => command::push::run(&args, &world),
+        Command::Save(args) => command::save::run(&args, &world),
+        Command::Load(args) => command::load::run(&args, &world),
+        Command::Inspect(args) => command::inspect::run(&args, &world),
+        Command::History(args) => command::history::run(&args, &world),
+        Command::Login(args) => command::login::run(args, &world),
+        Command::Logout(args) => command::logout::run(&args, &world),
+        Command::Du(args) => command::du::run(&args, &world),
+        Command::Prune(args) => command::prune::run(&args, &world),
+        Command::Info(args) => command::info::run(&args, &world),
+        Command::Completion(_) | Command::Version(_) => Ok(()),
+    };
+    world.leave();
+    done
+}
