@@ -1,7 +1,7 @@
 //! A cache in a SQLite database, shared by any number of processes.
 //!
 //! Its tables all begin with `cache_` and may stand in a database beside others. The database is in
-//! WAL mode with `synchronous=NORMAL`: readers never wait, a commit costs no fsync, and losing power
+//! WAL mode with `synchronous=NORMAL`: readers never wait, few commits cost an fsync, and losing power
 //! loses the last commits but nothing of what they stood on. A record may then outlive the layers
 //! it speaks of, which is why loading one may always find nothing.
 //!

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::cache::CacheError;
@@ -38,8 +39,14 @@ const STEPS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
 "];
 
+/// Pages of the log (4 KiB each) after which a commit writes it back.
+const CHECKPOINT_PAGES: u32 = 256;
+
 /// Sets what a connection needs.
 pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Writing the log back on close would make every build pay for its syncs.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode == "wal" || mode == "memory" {
