@@ -96,7 +96,7 @@ impl Builder {
         let session = Arc::new(InProcess { locals: locals.clone(), secrets, ssh: request.ssh.clone() });
         let worker = Arc::new(Worker::new(
             self.parts.images.clone(),
-            Roots { strategy: self.parts.roots.strategy.clone() },
+            self.parts.roots.clone(),
             Arc::new(self.parts.network.clone()),
             session,
             self.parts.reporter.clone(),

@@ -126,7 +126,7 @@ impl World {
             (true, _, false, Some(program)) if kernel.fuse => Strategy::FuseOverlay { program: program.clone() },
             _ => Strategy::Copy,
         };
-        Roots { strategy }
+        Roots::new(strategy, matches!(self.host.privilege, Privilege::SingleId(_)))
     }
 
     /// Returns the networks of steps and containers.

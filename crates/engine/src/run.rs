@@ -48,8 +48,7 @@ pub struct Engine {
 /// A container's root: a layer that is thrown away.
 struct Container {
     build: TreeBuild,
-    active: Option<Active>,
-    lowers: Vec<std::path::PathBuf>,
+    active: Active,
 }
 
 impl Engine {
@@ -123,24 +122,18 @@ impl Engine {
         let TreeState::Build(build) = images.store().layers().begin_tree(layer)? else {
             return Err(EngineError::Request("a new layer has a tree already".to_owned()));
         };
-        let active = match self.parts.roots.strategy {
-            Strategy::Overlay { .. } => None,
-            _ if lowers.is_empty() => None,
-            _ => Some(self.parts.roots.prepare(&build.fs(), &lowers)?),
-        };
-        Ok(Container { build, active, lowers })
+        let active = self.parts.roots.prepare(&build.fs(), &build.work(), &lowers)?;
+        Ok(Container { build, active })
     }
 
     fn root_spec(&self, container: &Container) -> RootSpec {
-        if let Some(active) = &container.active {
+        let active = &container.active;
+        if active.lowers.is_empty() {
             return RootSpec::Dir(active.upper.clone());
         }
-        if container.lowers.is_empty() {
-            return RootSpec::Dir(container.build.fs());
-        }
         let userxattr = matches!(self.parts.roots.strategy, Strategy::Overlay { userxattr: true });
-        let upper = Upper { upper: container.build.fs(), work: container.build.work(), volatile: true };
-        let lowers = container.lowers.iter().rev().cloned().collect();
+        let upper = Upper { upper: active.upper.clone(), work: active.work.clone(), volatile: true };
+        let lowers = active.lowers.iter().rev().cloned().collect();
         RootSpec::Overlay { lowers, upper: Some(upper), userxattr }
     }
 

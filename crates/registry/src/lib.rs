@@ -15,6 +15,7 @@ pub mod challenge;
 pub mod client;
 pub mod content;
 pub mod credential;
+pub mod download;
 pub mod error;
 pub mod link;
 pub mod login;
@@ -36,6 +37,7 @@ mod transport;
 
 pub use client::Client;
 pub use credential::{Chain, Credential, CredentialError, CredentialStore, DockerConfig, NoCredentials};
+pub use download::{Download, Head};
 pub use error::{Error, ErrorCode};
 pub use login::{login, logout, verify};
 pub use options::{Hosts, Mirror, Options, Proxies, Timing, TrustedRealm};

@@ -31,7 +31,8 @@ pub fn retry_after(header: &str, date: Option<&str>, now: SystemTime) -> Option<
     Some(Duration::try_from(until - from).unwrap_or_default())
 }
 
-fn http_date(text: &str) -> Option<OffsetDateTime> {
+/// Reads a moment as headers write it.
+pub(crate) fn http_date(text: &str) -> Option<OffsetDateTime> {
     let form =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     PrimitiveDateTime::parse(text.trim(), form).ok().map(PrimitiveDateTime::assume_utc)

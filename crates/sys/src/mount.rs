@@ -208,6 +208,11 @@ fn mount_id(dir: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
+/// Detaches the mount at `path`, which the caller made, once nobody uses it any more.
+pub fn detach(path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)?)
+}
+
 /// Detaches everything from this namespace, root included; open descriptors stay usable.
 ///
 /// Only for a namespace of our own: all is made private before, so that no other one follows.

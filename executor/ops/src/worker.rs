@@ -83,11 +83,6 @@ impl Worker {
         matches!(self.roots.strategy, Strategy::Overlay { userxattr: true })
     }
 
-    /// Whether a writable root is a full copy.
-    pub(crate) fn copies(&self) -> bool {
-        matches!(self.roots.strategy, Strategy::Copy)
-    }
-
     pub(crate) fn warn_once(&self, context: &Context, warning: &str) {
         if self.warned.lock().expect("no holder of this lock panics").insert(warning.to_owned()) {
             context.warn(warning);
@@ -176,11 +171,7 @@ impl Worker {
         let TreeState::Build(build) = self.store().layers().begin_tree(layer)? else {
             return Err(OpsError::Graph("a new layer has a tree already"));
         };
-        let active = match self.roots.strategy {
-            Strategy::Overlay { .. } => None,
-            _ if lowers.is_empty() => None,
-            _ => Some(self.roots.prepare(&build.fs(), lowers)?),
-        };
+        let active = self.roots.prepare(&build.fs(), &build.work(), lowers)?;
         Ok(Writable { build, active })
     }
 
@@ -188,9 +179,7 @@ impl Worker {
     pub(crate) fn commit(&self, writable: Writable) -> Result<LayerId, OpsError> {
         let Writable { build, active } = writable;
         let layer = build.layer();
-        if let Some(active) = active {
-            active.commit()?;
-        }
+        active.commit()?;
         let size = rbuild_store::disk_usage(&build.fs())?;
         build.finish(size, None)?;
         Ok(layer)
@@ -200,19 +189,24 @@ impl Worker {
 /// A layer that a step writes to.
 pub(crate) struct Writable {
     build: TreeBuild,
-    /// How the root is made where the kernel has no overlay for us.
-    active: Option<Active>,
+    active: Active,
 }
 
 impl Writable {
     /// Returns the directory that takes the changes.
     pub(crate) fn upper(&self) -> PathBuf {
-        self.active.as_ref().map_or_else(|| self.build.fs(), |active| active.upper.clone())
+        self.active.upper.clone()
     }
 
     /// Returns overlay's work directory.
     pub(crate) fn work(&self) -> PathBuf {
-        self.active.as_ref().map_or_else(|| self.build.work(), |active| active.work.clone())
+        self.active.work.clone()
+    }
+
+    /// Returns the directories below, the topmost first; none if the directory that is written to is
+    /// the whole root.
+    pub(crate) fn lowers(&self) -> Vec<PathBuf> {
+        self.active.lowers.iter().rev().cloned().collect()
     }
 }
 

@@ -31,6 +31,8 @@ fn measure() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     fs::create_dir_all(dir.path().join("lower/bin"))?;
     fs::copy("/bin/busybox", dir.path().join("lower/bin/true"))?;
+    fs::create_dir(dir.path().join("points"))?;
+    rbuild_sandbox::fill_mount_points(&dir.path().join("points"))?;
     let begun = Instant::now();
     let sandbox = Sandbox::detect()?;
     println!("detect                 {:7.0?}", begun.elapsed());
@@ -41,7 +43,7 @@ fn measure() -> anyhow::Result<()> {
         let upper = Upper { upper: dir.path().join(format!("u{number}")), work: dir.path().join(format!("w{number}")), volatile: true };
         fs::create_dir(&upper.upper)?;
         fs::create_dir(&upper.work)?;
-        let root = RootSpec::Overlay { lowers: vec![dir.path().join("lower")], upper: Some(upper), userxattr: false };
+        let root = RootSpec::Overlay { lowers: vec![dir.path().join("lower"), dir.path().join("points")], upper: Some(upper), userxattr: false };
         let mut spec = SandboxSpec::new(root, vec!["/bin/true".to_owned()]);
         spec.network = Network::Join(Handle(0));
         spec.hosts = Some("127.0.0.1 localhost\n".to_owned());

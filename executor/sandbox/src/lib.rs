@@ -22,6 +22,7 @@ mod error;
 pub mod facts;
 mod init;
 mod launch;
+mod mount_points;
 mod paths;
 pub mod plan;
 mod running;
@@ -36,6 +37,7 @@ pub use running::{Exit, Running, Stats};
 pub use facts::HostFacts;
 pub use init::init_main;
 pub use launch::Sandbox;
+pub use mount_points::fill_mount_points;
 pub use spec::*;
 pub use step::{Plan, Step};
 

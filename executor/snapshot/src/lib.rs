@@ -4,9 +4,14 @@
 //! upper (*tree form*). This room turns one into the other and reads chains made of both.
 
 mod apply;
+mod attributes;
 pub mod diff;
 pub mod error;
+mod fuse;
+mod make;
+mod materialize;
 mod overlay;
+mod reduce;
 pub mod roots;
 pub mod unpack;
 pub mod view;

@@ -1,12 +1,25 @@
 //! Writable roots upon a chain of tree layers.
+
 use std::path::{Path, PathBuf};
 
-use crate::error::SnapshotError;
+use rbuild_sys::dir::Stamp;
+use rbuild_sys::root::Root;
+use rbuild_tree::FileTree;
+
+use crate::attributes::{Attributes, Ids};
+use crate::error::{Result, SnapshotError};
+use crate::fuse::{FuseMount, normalise};
+use crate::materialize::{Files, materialize};
+use crate::reduce::reduce;
+use crate::view::{LayerForm, MergedView};
+
+/// The most lower directories that an overlay takes.
+pub const MAX_LOWERS: usize = 500;
 
 /// How a writable root is made on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
-    /// A kernel overlay mount.
+    /// A kernel overlay mount, made by whoever uses the root.
     Overlay {
         /// Overlay attributes are `user.` ones.
         userxattr: bool,
@@ -20,42 +33,170 @@ pub enum Strategy {
     Copy,
 }
 
-/// Makes writable roots below one directory of the store.
-#[derive(Debug)]
+impl Strategy {
+    /// Returns whether a root is a directory to use as it is, rather than parts of an overlay to mount.
+    pub const fn gives_directory(&self) -> bool {
+        matches!(self, Self::FuseOverlay { .. } | Self::Copy)
+    }
+
+    const fn userxattr(&self) -> bool {
+        // Without overlay in the kernel we are not root outside, so only `user.` attributes can be set.
+        matches!(self, Self::Overlay { userxattr: true } | Self::FuseOverlay { .. } | Self::Copy)
+    }
+}
+
+/// Makes writable roots.
+#[derive(Debug, Clone)]
 pub struct Roots {
     /// How.
     pub strategy: Strategy,
+    /// There is one id only.
+    pub single_id: bool,
 }
 
-/// A root that is being written; dropping it removes it.
+/// A root that is being written. Dropped, it is given up: the caller removes the directories.
 #[derive(Debug)]
 pub struct Active {
-    /// The read-only directories below, bottom first; empty for [`Strategy::Copy`].
+    /// The read-only directories below, bottom first; empty if [`Strategy::gives_directory`].
     pub lowers: Vec<PathBuf>,
-    /// What is written to: an overlay upper, or the whole root for [`Strategy::Copy`].
+    /// What is written to: an overlay upper, or the whole root if [`Strategy::gives_directory`].
     pub upper: PathBuf,
     /// The overlay's work directory.
     pub work: PathBuf,
+    finish: Finish,
+}
+
+/// What makes a layer of what was written.
+#[derive(Debug)]
+enum Finish {
+    Nothing,
+    /// A tree that stands for lowers beyond the limit is no longer wanted.
+    Discard(PathBuf),
+    Unmount { mount: FuseMount, tree: PathBuf },
+    Reduce { below: MergedView, copied: Stamp },
 }
 
 /// A finished layer in tree form.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The directory in overlay format.
     pub tree: PathBuf,
 }
 
 impl Roots {
-    /// Makes a writable root in the new directory `layer` (`layers/<id>`) upon tree layers, bottom first.
-    pub fn prepare(&self, layer: &Path, lowers: &[PathBuf]) -> Result<Active, SnapshotError> {
-        let _ = (layer, lowers);
-        unimplemented!()
+    /// Chooses the strategy.
+    pub const fn new(strategy: Strategy, single_id: bool) -> Self {
+        Self { strategy, single_id }
+    }
+
+    /// Makes a writable root upon tree layers, bottom first, of the empty directories `upper` and `work`.
+    ///
+    /// The tree that [`Active::commit`] gives is always `upper`; what is written to meanwhile is [`Active::upper`].
+    pub fn prepare(&self, upper: &Path, work: &Path, lowers: &[PathBuf]) -> Result<Active> {
+        let ids = Ids::new(self.single_id);
+        let forms: Vec<LayerForm> = lowers.iter().cloned().map(LayerForm::Tree).collect();
+        let below = MergedView::open(&forms)?;
+        let (upper, work) = (upper.to_owned(), work.to_owned());
+        match &self.strategy {
+            Strategy::Copy => {
+                materialize(&below, &upper, Files::Copied, ids)?;
+                let copied = now(&work)?;
+                Ok(Active { lowers: Vec::new(), upper, work, finish: Finish::Reduce { below, copied } })
+            }
+            Strategy::Overlay { .. } => {
+                inherit_root(&below, &upper, ids)?;
+                let (lowers, finish) = limit(lowers, &work, ids)?;
+                Ok(Active { lowers, upper, work, finish })
+            }
+            Strategy::FuseOverlay { program } => {
+                inherit_root(&below, &upper, ids)?;
+                let merged = beside(&work, "merged")?;
+                let empty = if lowers.is_empty() { vec![beside(&work, "empty")?] } else { Vec::new() };
+                let lowers = if lowers.is_empty() { &empty } else { lowers };
+                let mount = FuseMount::start(program, lowers, &upper, &work, &merged)?;
+                let finish = Finish::Unmount { mount, tree: upper };
+                Ok(Active { lowers: Vec::new(), upper: merged, work, finish })
+            }
+        }
     }
 }
 
 impl Active {
     /// Keeps what was written as a layer.
-    pub fn commit(self) -> Result<Committed, SnapshotError> {
-        unimplemented!()
+    pub fn commit(self) -> Result<Committed> {
+        let Self { upper, work, finish, .. } = self;
+        let userxattr = true;
+        match finish {
+            Finish::Nothing => Ok(Committed { tree: upper }),
+            Finish::Discard(flat) => {
+                remove(&flat)?;
+                Ok(Committed { tree: upper })
+            }
+            Finish::Unmount { mount, tree } => {
+                mount.stop()?;
+                normalise(&tree, userxattr)?;
+                for name in ["merged", "empty"] {
+                    remove(&work.with_file_name(name))?;
+                }
+                Ok(Committed { tree })
+            }
+            Finish::Reduce { below, copied } => {
+                reduce(&upper, &below, copied, userxattr)?;
+                Ok(Committed { tree: upper })
+            }
+        }
     }
+}
+
+/// An overlay's root looks like its upper's, so that must look like the root below.
+fn inherit_root(below: &MergedView, upper: &Path, ids: Ids) -> Result<()> {
+    let root = Root::open(upper).map_err(SnapshotError::io("opening", upper))?;
+    let dir = root.dir().map_err(SnapshotError::io("opening", upper))?;
+    let node = below.node(Path::new(""))?.expect("a view always has a root");
+    Attributes::from(&node.metadata).set_directory(ids, &dir, upper)
+}
+
+/// Puts the lowest layers into one directory if there are too many for one mount.
+fn limit(lowers: &[PathBuf], work: &Path, ids: Ids) -> Result<(Vec<PathBuf>, Finish)> {
+    let Some(surplus) = lowers.len().checked_sub(MAX_LOWERS).filter(|surplus| *surplus > 0) else {
+        return Ok((lowers.to_vec(), Finish::Nothing));
+    };
+    let (low, high) = lowers.split_at(surplus + 1);
+    let forms: Vec<LayerForm> = low.iter().cloned().map(LayerForm::Tree).collect();
+    let flat = beside(work, "flat")?;
+    materialize(&MergedView::open(&forms)?, &flat, Files::Linked, ids)?;
+    let lowers = std::iter::once(flat.clone()).chain(high.iter().cloned()).collect();
+    Ok((lowers, Finish::Discard(flat)))
+}
+
+/// Makes an empty directory next to `work`.
+fn beside(work: &Path, name: &str) -> Result<PathBuf> {
+    let path = work.with_file_name(name);
+    remove(&path)?;
+    let (parent, name) = parent(&path)?;
+    parent.mkdir(name, 0o755).map_err(SnapshotError::io("making", &path))?;
+    Ok(path)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let (parent, name) = parent(path)?;
+    parent.remove_all(name).map_err(SnapshotError::io("removing", path))
+}
+
+fn parent(path: &Path) -> Result<(rbuild_sys::root::Dir, &std::ffi::OsStr)> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let root = Root::open(directory).map_err(SnapshotError::io("opening", directory))?;
+    let dir = root.dir().map_err(SnapshotError::io("opening", directory))?;
+    Ok((dir, path.file_name().unwrap_or_default()))
+}
+
+/// Returns the filesystem's present by making and removing a file.
+fn now(directory: &Path) -> Result<Stamp> {
+    let failed = |error| SnapshotError::io("making a file in", directory)(error);
+    let root = Root::open(directory).and_then(|root| root.dir()).map_err(failed)?;
+    let name = std::ffi::OsStr::new("copied");
+    root.create(name, 0o600).map_err(failed)?;
+    let stat = root.stat(name).map_err(failed)?;
+    root.unlink(name).map_err(failed)?;
+    Ok(stat.ctime)
 }

@@ -19,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::helper::Helper;
+use super::program::Helper;
 use super::{Credential, CredentialError, CredentialStore};
 
 /// The name under which docker keeps Docker Hub's credentials.

@@ -4,7 +4,7 @@
 //! credentials": otherwise a typing mistake would send the wrong ones somewhere else.
 
 mod docker_config;
-mod helper;
+mod program;
 
 use std::fmt;
 use std::io;

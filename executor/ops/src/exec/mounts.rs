@@ -90,10 +90,11 @@ impl Mounts {
     fn bind(&mut self, step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<(), OpsError> {
         let layers = Self::layers(step, inputs, mount)?;
         let lowers = step.worker.trees(&layers)?;
-        let mut upper = None;
+        let (mut upper, mut shown) = (None, lowers.iter().rev().cloned().collect());
         if let (Ok(output), false) = (usize::try_from(mount.output), mount.readonly) {
             let writable = step.worker.prepare(&lowers, step.context.name())?;
             upper = Some(Upper { upper: writable.upper(), work: writable.work(), volatile: true });
+            shown = writable.lowers();
             self.outputs.push((output, layers, writable));
         } else if !mount.readonly {
             let scratch = tempfile::Builder::new().prefix("mount-").tempdir_in(step.worker.scratch()?);
@@ -101,9 +102,8 @@ impl Mounts {
             upper = Some(discarded_upper(scratch.path())?);
             self.discarded.push(scratch);
         }
-        let lowers = lowers.into_iter().rev().collect();
         let userxattr = step.worker.userxattr();
-        let kind = MountKind::Layers { lowers, selector: rooted(&mount.selector), upper, userxattr };
+        let kind = MountKind::Layers { lowers: shown, selector: rooted(&mount.selector), upper, userxattr };
         self.push(mount, kind, mount.readonly, true);
         Ok(())
     }

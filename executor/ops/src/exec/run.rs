@@ -87,7 +87,7 @@ impl Step {
         let lowers = self.worker.trees(&layers)?;
         let mut mounts = Mounts::prepare(self, inputs)?;
         let writable = self.worker.prepare(&lowers, self.context.name())?;
-        let mut spec = self.spec(meta, self.root_spec(&lowers, &writable))?;
+        let mut spec = self.spec(meta, self.root_spec(&writable))?;
         spec.readonly_root = root.readonly;
         spec.mounts = std::mem::take(&mut mounts.mounts);
         spec.env.append(&mut mounts.env);
@@ -121,12 +121,12 @@ impl Step {
     }
 
     /// Nothing below means that the new layer is the whole root.
-    fn root_spec(&self, lowers: &[PathBuf], writable: &Writable) -> RootSpec {
-        if lowers.is_empty() || self.worker.copies() {
+    fn root_spec(&self, writable: &Writable) -> RootSpec {
+        let lowers = writable.lowers();
+        if lowers.is_empty() {
             return RootSpec::Dir(writable.upper());
         }
         let upper = Upper { upper: writable.upper(), work: writable.work(), volatile: true };
-        let lowers = lowers.iter().rev().cloned().collect();
         RootSpec::Overlay { lowers, upper: Some(upper), userxattr: self.worker.userxattr() }
     }
 

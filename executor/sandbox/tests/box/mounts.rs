@@ -11,6 +11,7 @@ use super::rootfs::{Fixture, check_refused, check_with, run, run_with};
 
 pub(crate) const TESTS: &[Test] = &[
     ("no_trace_in_the_upper", no_trace_in_the_upper),
+    ("mount_points_layer", mount_points_layer),
     ("times_of_parents_stay", times_of_parents_stay),
     ("stubs_that_were_filled_stay", stubs_that_were_filled_stay),
     ("dangling_resolv_conf", dangling_resolv_conf),
@@ -52,6 +53,21 @@ fn no_trace_in_the_upper() -> Result<()> {
         let left: Vec<String> = fixture.upper().into_iter().collect();
         ensure!(left == ["etc", "etc/marker"], "{left:?}");
     }
+    Ok(())
+}
+
+fn mount_points_layer() -> Result<()> {
+    let fixture = Fixture::new()?;
+    fs::create_dir(fixture.path("points"))?;
+    rbuild_sandbox::fill_mount_points(&fixture.path("points"))?;
+    let mut spec = fixture.spec("cat /etc/hosts /etc/resolv.conf; ls -d /proc/1");
+    spec.hosts = Some("h\n".to_owned());
+    spec.resolv_conf = Some("r\n".to_owned());
+    let RootSpec::Overlay { lowers, .. } = &mut spec.root else { unreachable!("the fixture makes overlays") };
+    lowers.push(fixture.path("points"));
+    let output = run(&spec)?;
+    ensure!(output.stdout == "h\nr\n/proc/1\n", "{output:?}");
+    ensure!(fixture.upper().is_empty(), "{:?}", fixture.upper());
     Ok(())
 }
 

@@ -17,11 +17,12 @@ use rbuild_tree::entry::is_layer_xattr;
 use rbuild_tree::tar::{Entry, EntryKind, Header, TarError};
 
 use super::UnpackOptions;
-use super::attributes::{Attributes, Ids};
 use super::workers::{Job, PIECE, Workers};
 use crate::apply::{Slot, Target};
+use crate::attributes::{Attributes, Ids};
 use crate::error::{Result, SnapshotError};
-use crate::overlay::{self, Found, IMPLIED, NODE};
+use crate::make::{self, Made, free};
+use crate::overlay::{self, Found, IMPLIED};
 
 /// How many open directories are kept for the entries to come.
 const OPEN: usize = 128;
@@ -87,8 +88,12 @@ impl<'a, 'scope> Disk<'a, 'scope> {
         let described: Vec<PathBuf> =
             self.described.range(range()).map(|(path, _)| path).take_while(below).cloned().collect();
         let implied: Vec<PathBuf> = self.implied.range(range()).take_while(below).cloned().collect();
-        described.iter().for_each(|path| drop(self.described.remove(path)));
-        implied.iter().for_each(|path| drop(self.implied.remove(path)));
+        for path in &described {
+            self.described.remove(path);
+        }
+        for path in &implied {
+            self.implied.remove(path);
+        }
         self.open.clear();
     }
 
@@ -132,54 +137,9 @@ impl<'a, 'scope> Disk<'a, 'scope> {
         self.workers.send(worker, Job::Last { file, path: path.to_owned(), offset, data, attributes })
     }
 
-    /// Makes a device, or a record of it where devices cannot be made.
-    fn device(&mut self, dir: &OpenDir, name: &OsStr, node: Node, header: &Header, path: &Path) -> Result<bool> {
-        let denied = match dir.dir.mknod(name, &node, 0o600) {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && node != Node::Fifo => true,
-            Err(error) => return Err(SnapshotError::entry("making", path)(error)),
-        };
-        let attributes = Attributes::of(header);
-        if denied {
-            let record = match node {
-                Node::CharDevice(major, minor) => format!("c:{major}:{minor}"),
-                Node::BlockDevice(major, minor) => format!("b:{major}:{minor}"),
-                Node::Fifo => unreachable!("pipes are never denied into a record"),
-            };
-            let file = dir.dir.create(name, 0o600).map_err(SnapshotError::entry("making", path))?;
-            xattr::set(&file, NODE, record.as_bytes()).map_err(SnapshotError::entry("recording the device", path))?;
-            self.recorded += 1;
-            let worker = self.workers.choose();
-            let (file, path, attributes) = (Arc::new(file), path.to_owned(), Box::new(attributes));
-            self.workers.send(worker, Job::Last { file, path, offset: 0, data: Vec::new(), attributes })?;
-            return Ok(true);
-        }
-        self.recorded += u64::from(self.ids.chown_name(&dir.dir, name, path, &attributes)?);
-        self.set_capability(dir, name, path, &attributes)?;
-        dir.dir.chmod(name, attributes.mode).map_err(SnapshotError::entry("setting the mode of", path))?;
-        dir.dir.set_mtime(name, attributes.mtime).map_err(SnapshotError::entry("setting the time of", path))?;
-        Ok(true)
-    }
-
-    /// Links and nodes can carry no `user.` attributes.
-    fn set_capability(&self, dir: &OpenDir, name: &OsStr, path: &Path, attributes: &Attributes) -> Result<()> {
-        for (attribute, value) in attributes.xattrs.iter().filter(|(name, _)| !name.starts_with(b"user.")) {
-            let set = xattr::set_at(&dir.dir, name, attribute, value);
-            set.map_err(SnapshotError::entry("setting attributes of", path))?;
-        }
-        Ok(())
-    }
-
-    fn symlink(&mut self, dir: &OpenDir, name: &OsStr, target: &Path, header: &Header, path: &Path) -> Result<bool> {
-        if free(dir.dir.symlink(target, name)).map_err(SnapshotError::entry("making", path))?.is_none() {
-            return Ok(false);
-        }
-        let attributes = Attributes::of(header);
-        self.recorded += u64::from(self.ids.chown_name(&dir.dir, name, path, &attributes)?);
-        self.set_capability(dir, name, path, &attributes)?;
-        dir.dir.set_mtime(name, attributes.mtime).map_err(SnapshotError::entry("setting the time of", path))?;
-        Ok(true)
+    fn note(&mut self, made: Made) -> bool {
+        self.recorded += u64::from(made == Made::Recorded);
+        made != Made::Taken
     }
 
     /// Gives a file with several names the attributes of its last entry, as if it had been made by it.
@@ -205,14 +165,6 @@ impl<'a, 'scope> Disk<'a, 'scope> {
             dir.dir.chmod(name, wanted.mode).map_err(SnapshotError::entry("setting the mode of", path))?;
         }
         dir.dir.set_mtime(name, wanted.mtime).map_err(SnapshotError::entry("setting the time of", path))
-    }
-}
-
-/// Returns what was made, or none if the name is taken.
-fn free<T>(made: io::Result<T>) -> io::Result<Option<T>> {
-    match made {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        made => made.map(Some),
     }
 }
 
@@ -321,18 +273,24 @@ impl Target for Disk<'_, '_> {
 
     fn create<R: Read>(&mut self, dir: &Arc<OpenDir>, name: &OsStr, entry: &mut Entry<'_, R>) -> Result<bool> {
         let path = dir.path.join(name);
-        match entry.header.kind.clone() {
-            EntryKind::File => self.file(dir, name, entry, &path),
-            EntryKind::Symlink(target) => self.symlink(dir, name, &target, &entry.header, &path),
-            EntryKind::CharDevice(Device { major, minor }) => {
-                self.device(dir, name, Node::CharDevice(major, minor), &entry.header, &path)
-            }
-            EntryKind::BlockDevice(Device { major, minor }) => {
-                self.device(dir, name, Node::BlockDevice(major, minor), &entry.header, &path)
-            }
-            EntryKind::Fifo => self.device(dir, name, Node::Fifo, &entry.header, &path),
-            EntryKind::Directory | EntryKind::HardLink(_) => unreachable!("the caller makes these by other calls"),
+        if entry.header.kind == EntryKind::File {
+            return self.file(dir, name, entry, &path);
         }
+        let attributes = Attributes::of(&entry.header);
+        let node = match &entry.header.kind {
+            EntryKind::Symlink(target) => {
+                let made = make::symlink(&dir.dir, name, target, &attributes, self.ids, &path)?;
+                return Ok(self.note(made));
+            }
+            EntryKind::CharDevice(Device { major, minor }) => Node::CharDevice(*major, *minor),
+            EntryKind::BlockDevice(Device { major, minor }) => Node::BlockDevice(*major, *minor),
+            EntryKind::Fifo => Node::Fifo,
+            EntryKind::File | EntryKind::Directory | EntryKind::HardLink(_) => {
+                unreachable!("files are made above, directories and hard links by other calls")
+            }
+        };
+        let made = make::node(&dir.dir, name, node, &attributes, self.ids, &path)?;
+        Ok(self.note(made))
     }
 
     fn link(

@@ -4,7 +4,6 @@
 //! is made under the open directory, by single names in open directories; see [`crate::apply`] for what the
 //! entries mean and [`crate::overlay`] for the format.
 
-pub(crate) mod attributes;
 mod disk;
 mod feed;
 mod workers;
@@ -16,13 +15,13 @@ use rbuild_oci::DiffId;
 use rbuild_sys::root::Root;
 use rbuild_sys::xattr;
 use rbuild_tree::tar::{Archive, TarError};
-use rbuild_tree::{FileTree, Metadata};
+use rbuild_tree::FileTree;
 
 use crate::apply::apply;
+use crate::attributes::{Attributes, Ids};
 use crate::error::{Result, SnapshotError};
 use crate::overlay::IMPLIED;
 use crate::view::MergedView;
-use attributes::{Attributes, Ids, stamp};
 use disk::Disk;
 use feed::{Fed, Feeder, feed};
 use workers::Workers;
@@ -104,9 +103,7 @@ pub fn adopt(dest: &Path, implied: &[PathBuf], below: &MergedView, options: &Unp
     for path in implied.iter().rev() {
         let dir = root.open_dir_exact(path).map_err(SnapshotError::entry("opening", path))?;
         if let Some(node) = below.node(path)?.filter(|node| node.metadata.kind.is_directory()) {
-            let Metadata { mode, uid, gid, mtime, xattrs, .. } = node.metadata;
-            let attributes = Attributes { uid, gid, mode, mtime: stamp(mtime), xattrs };
-            attributes.set_directory(ids, &dir, path)?;
+            Attributes::from(&node.metadata).set_directory(ids, &dir, path)?;
         }
         xattr::remove(&dir, IMPLIED).map_err(SnapshotError::entry("marking", path))?;
     }

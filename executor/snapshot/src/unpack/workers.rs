@@ -4,7 +4,6 @@
 //! open file, its bytes and attributes.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use rbuild_sys::dirfd::{chmod_fd, set_mtime_fd};
-
-use super::attributes::{Attributes, Ids};
+use crate::attributes::{Attributes, Ids};
 use crate::error::{Result, SnapshotError};
+use crate::make::finish_file;
 
 /// Jobs that may wait for one worker; a job holds at most [`PIECE`] bytes.
 const QUEUE: usize = 32;
@@ -118,7 +116,7 @@ fn run(jobs: &Receiver<Job>, failure: &Failure, ids: Ids) -> u64 {
             _ if failed => Ok(()),
             Job::Piece { file, path, offset, data } => write(&file, &path, offset, &data),
             Job::Last { file, path, offset, data, attributes } => write(&file, &path, offset, &data)
-                .and_then(|()| finish(&file, &path, &attributes, ids))
+                .and_then(|()| finish_file(&file, &attributes, ids, &path))
                 .map(|is_recorded| recorded += u64::from(is_recorded)),
         };
         if let Err(error) = result {
@@ -134,14 +132,4 @@ fn write(file: &File, path: &Path, offset: u64, data: &[u8]) -> Result<()> {
         return Ok(());
     }
     file.write_all_at(data, offset).map_err(SnapshotError::entry("writing", path))
-}
-
-/// Owner first (it clears set-id bits and capabilities), then attributes, mode, and the time last.
-fn finish(file: &File, path: &Path, attributes: &Attributes, ids: Ids) -> Result<bool> {
-    let failed = |action| move |error: io::Error| SnapshotError::entry(action, path)(error);
-    let recorded = ids.chown_fd(file, path, attributes)?;
-    attributes.set_xattrs(file).map_err(failed("setting attributes of"))?;
-    chmod_fd(file, attributes.mode).map_err(failed("setting the mode of"))?;
-    set_mtime_fd(file, attributes.mtime).map_err(failed("setting the time of"))?;
-    Ok(recorded)
 }

@@ -11,7 +11,7 @@ use rbuild_sys::root::Dir;
 use rbuild_sys::xattr;
 use rbuild_tree::entry::is_layer_xattr;
 use rbuild_tree::tar::Header;
-use rbuild_tree::{Time, Xattrs};
+use rbuild_tree::{Metadata, Time, Xattrs};
 
 use crate::error::{Result, SnapshotError, shown};
 use crate::overlay::OWNER;
@@ -29,7 +29,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    pub(super) fn of(header: &Header) -> Self {
+    pub(crate) fn of(header: &Header) -> Self {
         let xattrs = header.xattrs.iter().filter(|(name, _)| is_layer_xattr(name));
         Self {
             uid: header.uid,
@@ -50,6 +50,13 @@ impl Attributes {
             }
         }
         Ok(())
+    }
+}
+
+impl From<&Metadata> for Attributes {
+    fn from(metadata: &Metadata) -> Self {
+        let Metadata { mode, uid, gid, mtime, .. } = *metadata;
+        Self { uid, gid, mode, mtime: stamp(mtime), xattrs: metadata.xattrs.clone() }
     }
 }
 
