@@ -111,6 +111,8 @@ impl World {
         if let Err(error) = pidfd::reset_signals() {
             return error.into();
         }
+        // The init makes everything with the modes it asks for; programs expect the usual mask.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let error = clone::execute(&program, &arguments, &environment);
         not_executed(&args[0], &program, &error)
     }
