@@ -18,6 +18,9 @@ pub mod view;
 
 pub use diff::{DiffOptions, DiffReport, diff};
 pub use error::SnapshotError;
-pub use roots::{Active, Committed, Roots, Strategy};
+pub use roots::{Active, Committed, MAX_LOWERS, Roots, Strategy};
 pub use unpack::{UnpackOptions, UnpackReport, adopt, unpack};
 pub use view::{LayerForm, MergedView};
+
+#[cfg(test)]
+mod tests;

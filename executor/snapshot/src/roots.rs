@@ -38,11 +38,6 @@ impl Strategy {
     pub const fn gives_directory(&self) -> bool {
         matches!(self, Self::FuseOverlay { .. } | Self::Copy)
     }
-
-    const fn userxattr(&self) -> bool {
-        // Without overlay in the kernel we are not root outside, so only `user.` attributes can be set.
-        matches!(self, Self::Overlay { userxattr: true } | Self::FuseOverlay { .. } | Self::Copy)
-    }
 }
 
 /// Makes writable roots.
@@ -125,6 +120,7 @@ impl Active {
     /// Keeps what was written as a layer.
     pub fn commit(self) -> Result<Committed> {
         let Self { upper, work, finish, .. } = self;
+        // Without overlay in the kernel only `user.` attributes are sure to be had; both are read alike.
         let userxattr = true;
         match finish {
             Finish::Nothing => Ok(Committed { tree: upper }),

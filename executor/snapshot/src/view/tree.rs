@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rbuild_sys::dir::stat_at;
 use rbuild_sys::root::{Dir, Root};
@@ -15,13 +15,12 @@ use crate::overlay::{self, Found};
 #[derive(Debug)]
 pub(crate) struct TreeLayer {
     root: Root,
-    path: PathBuf,
 }
 
 impl TreeLayer {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let root = Root::open(path).map_err(SnapshotError::io("opening the layer", path))?;
-        Ok(Self { root, path: path.to_owned() })
+        Ok(Self { root })
     }
 
     /// Returns what this layer has at `path`; links on the way mean that it has nothing there.
@@ -63,10 +62,6 @@ impl TreeLayer {
 
     pub(crate) fn root(&self) -> &Root {
         &self.root
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 }
 
