@@ -103,10 +103,13 @@ pub struct Program<'a> {
 }
 
 /// Starts `program` in new namespaces with all signals blocked; standard streams are inherited.
-pub fn start(program: &Program<'_>, namespaces: Namespaces) -> io::Result<Process> {
+///
+/// With `group`, the open directory of a cgroup of v2, it is born there: joining later would wait for a lock on all
+/// forks of the system. ENOSYS says that this cannot be had (before 5.7, or behind a filter without clone3).
+pub fn start(program: &Program<'_>, namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> io::Result<Process> {
     let arguments = pointers(program.arguments);
     let environment = pointers(program.environment);
-    vfork(namespaces, || {
+    vfork_into(namespaces, group, || {
         // What other code opened without the flag must not get in. Before 5.11 there is no such call; then the
         // program closes what it does not know.
         // SAFETY: the call takes numbers only, and changes flags in the child's own table.
@@ -145,6 +148,10 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
+/// CLONE_INTO_CGROUP, which does not fit into the type libc gives it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
 const STACK: usize = 512 << 10;
 
 /// Runs `child` in a new process that shares our memory while this thread sleeps.
@@ -152,6 +159,14 @@ const STACK: usize = 512 << 10;
 /// `child` returns only if it could not execute a program; its error is then returned here and the process is
 /// gone. It has its own descriptors, working directory and root, and all signals blocked.
 pub fn vfork<F: FnOnce() -> io::Error>(namespaces: Namespaces, child: F) -> io::Result<Process> {
+    vfork_into(namespaces, None, child)
+}
+
+fn vfork_into<F: FnOnce() -> io::Error>(
+    namespaces: Namespaces,
+    group: Option<BorrowedFd<'_>>,
+    child: F,
+) -> io::Result<Process> {
     struct Shared<F> {
         child: Option<F>,
         error: Option<io::Error>,
@@ -176,14 +191,17 @@ pub fn vfork<F: FnOnce() -> io::Error>(namespaces: Namespaces, child: F) -> io::
     // SAFETY: the child runs `enter` on a stack of its own while this thread is suspended (CLONE_VFORK), so
     // `shared` and the thread's local data have one user at a time. Signals are blocked, so no handler runs
     // in the child. `pidfd` receives the descriptor.
-    let pid = unsafe {
-        libc::clone(enter::<F>, stack.top(), flags, (&raw mut shared).cast(), &raw mut pidfd)
+    let result = unsafe {
+        match group {
+            None => match libc::clone(enter::<F>, stack.top(), flags, (&raw mut shared).cast(), &raw mut pidfd) {
+                -1 => Err(io::Error::last_os_error()),
+                pid => Ok(pid),
+            },
+            Some(group) => clone_into(group, enter::<F>, &stack, flags, (&raw mut shared).cast(), &raw mut pidfd),
+        }
     };
-    let failed = (pid < 0).then(io::Error::last_os_error);
     pidfd::set_mask(&before)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    let pid = result?;
     // SAFETY: clone stored a new descriptor that nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = Pid::from_raw(pid).expect("clone returned a positive number");
@@ -195,6 +213,98 @@ pub fn vfork<F: FnOnce() -> io::Error>(namespaces: Namespaces, child: F) -> io::
             Err(error)
         }
     }
+}
+
+/// Does what libc's clone does, into a cgroup.
+///
+/// # Safety
+/// As for clone: `flags` suspend the caller until the child is done with `argument` and the stack, and `enter` does
+/// not return.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+unsafe fn clone_into(
+    group: BorrowedFd<'_>,
+    enter: extern "C" fn(*mut c_void) -> c_int,
+    stack: &Stack,
+    flags: c_int,
+    argument: *mut c_void,
+    pidfd: *mut c_int,
+) -> io::Result<c_int> {
+    // The exit signal has a field of its own.
+    let signal = flags & 0xff;
+    let args = libc::clone_args {
+        flags: (flags & !0xff) as u32 as u64 | INTO_CGROUP,
+        pidfd: pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: signal as u64,
+        stack: stack.0 as u64,
+        stack_size: STACK as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: group.as_raw_fd() as u64,
+    };
+    let result: i64;
+    // SAFETY: the kernel reads `args` for its whole size. The parent goes on behind the label with its registers
+    // as the system call leaves them. The child begins with the top of its own stack, aligned as a call needs
+    // it, and only calls `enter`, which does not return.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") argument,
+            in("r13") enter,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            inlateout("x0") &raw const args => result,
+            in("x1") size_of::<libc::clone_args>(),
+            in("x8") libc::SYS_clone3,
+            in("x20") argument,
+            in("x21") enter,
+        );
+    }
+    match c_int::try_from(result) {
+        Ok(pid @ 1..) => Ok(pid),
+        Ok(errno) => Err(io::Error::from_raw_os_error(-errno)),
+        Err(_) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
+}
+
+/// # Safety
+/// None is needed: it does nothing.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn clone_into(
+    _group: BorrowedFd<'_>,
+    _enter: extern "C" fn(*mut c_void) -> c_int,
+    _stack: &Stack,
+    _flags: c_int,
+    _argument: *mut c_void,
+    _pidfd: *mut c_int,
+) -> io::Result<c_int> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 /// Memory for a child's stack, with a guard page below.

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rbuild_sys::clone::{self, Namespaces, Program};
 use rbuild_sys::host::Host;
 use rbuild_sys::mount::{self, Attributes, Depth};
+use rbuild_sys::pidfd::Process;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 
@@ -46,6 +48,11 @@ impl Sandbox {
     /// Does the same for a host that is described, for instance as older than it is.
     pub fn with_facts(facts: HostFacts) -> Result<Sandbox, SandboxError> {
         let cgroups = Cgroups::detect(!facts.rootless).map_err(SandboxError::host("looking for cgroups"))?;
+        Sandbox::with_cgroups(facts, cgroups)
+    }
+
+    /// Does the same with other cgroups than those that would be found.
+    pub fn with_cgroups(facts: HostFacts, cgroups: Cgroups) -> Result<Sandbox, SandboxError> {
         cgroups.sweep();
         let image = own_image().map_err(SandboxError::host("preparing our own binary as init"))?;
         Ok(Sandbox { facts, cgroups, image })
@@ -72,8 +79,7 @@ impl Sandbox {
         let facts = HostFacts { devices, group: group.unwrap_or_default(), ..self.facts.clone() };
         let plan = plan::plan(spec, &facts)?;
         let sources = plan.sources.iter().map(|source| open_source(source, &handles)).collect::<Result<Vec<_>, _>>()?;
-        let joins = leaf.as_ref().map(Leaf::joins).transpose().map_err(SandboxError::host("opening the cgroup"))?;
-        let inside = Inside { joins: joins.unwrap_or_default(), sources, handles };
+        let inside = Inside { sources, handles };
         self.launch(spec, plan, inside, leaf, warnings)
     }
 
@@ -108,24 +114,48 @@ impl Sandbox {
         let filter = plan.filter.and_then(seccomp::default_filter).map(|filter| seccomp::pack(&filter));
         let launch = Launch {
             filter: filter.unwrap_or_default(),
-            groups: inside.joins.len(),
+            groups: 0,
             sources: inside.sources.len(),
             handles: inside.handles.len(),
             pipes,
             plan,
         };
-        let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
-        let mut inherit: Vec<BorrowedFd<'_>> = vec![task.as_fd(), their_control.as_fd()];
-        let lists = [&inside.joins, &inside.sources, &inside.handles];
-        inherit.extend(lists.into_iter().flatten().chain(theirs.iter().flatten()).map(AsFd::as_fd));
-        let init = self.birth(&launch.plan, &inherit)?;
+        let rest = inside.sources.iter().chain(&inside.handles).chain(theirs.iter().flatten()).map(AsFd::as_fd).collect();
+        let (launch, init) = self.bear(launch, leaf.as_ref(), their_control.as_fd(), rest)?;
         drop((their_control, theirs, inside));
         let mut running = Running::new(init, control, ends, leaf, warnings);
         await_start(&mut running, &launch.plan)?;
         Ok(running)
     }
 
-    fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>]) -> Result<rbuild_sys::pidfd::Process, SandboxError> {
+    /// Starts the init, in its cgroup if that is possible, else with what it needs to join.
+    fn bear(
+        &self,
+        mut launch: Launch,
+        leaf: Option<&Leaf>,
+        control: BorrowedFd<'_>,
+        rest: Vec<BorrowedFd<'_>>,
+    ) -> Result<(Launch, Process), SandboxError> {
+        let failed = || SandboxError::host("starting the init in new namespaces");
+        if let Some(place) = leaf.and_then(Leaf::birthplace) {
+            let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
+            let inherit = [&[task.as_fd(), control], rest.as_slice()].concat();
+            match self.birth(&launch.plan, &inherit, Some(place.as_fd())) {
+                Err(error) if error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) => {}
+                born => return Ok((launch, born.map_err(failed())?)),
+            }
+        }
+        let joins = leaf.map(Leaf::joins).transpose().map_err(SandboxError::host("opening the cgroup"))?;
+        let joins = joins.unwrap_or_default();
+        launch.groups = joins.len();
+        let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
+        let mut inherit = vec![task.as_fd(), control];
+        inherit.extend(joins.iter().map(AsFd::as_fd).chain(rest));
+        let born = self.birth(&launch.plan, &inherit, None).map_err(failed())?;
+        Ok((launch, born))
+    }
+
+    fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>], place: Option<BorrowedFd<'_>>) -> io::Result<Process> {
         let numbers: Vec<String> = inherit.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         let arguments = [INIT_NAME.to_owned(), numbers.join(",")].map(|text| {
             CString::new(text).expect("a fixed name and digits hold no NUL")
@@ -138,13 +168,12 @@ impl Sandbox {
             namespaces = namespaces | Namespaces::NETWORK;
         }
         let program = Program { image: self.image.as_fd(), arguments: &arguments, environment: &[], inherit };
-        clone::start(&program, namespaces).map_err(SandboxError::host("starting the init in new namespaces"))
+        clone::start(&program, namespaces, place)
     }
 }
 
 /// What only the init needs.
 struct Inside {
-    joins: Vec<OwnedFd>,
     sources: Vec<OwnedFd>,
     handles: Vec<OwnedFd>,
 }

@@ -114,6 +114,12 @@ impl Leaf {
         dirs.into_iter().map(|dir| open(dir).map(OwnedFd::from)).collect()
     }
 
+    /// Returns the directory into which a process can be born, which v2 alone knows.
+    pub fn birthplace(&self) -> Option<OwnedFd> {
+        let dir = self.of("").filter(|_| self.version == Version::V2)?;
+        fs::File::open(dir).ok().map(OwnedFd::from)
+    }
+
     /// Tells whether the kernel killed something of the group for lack of memory.
     pub fn oom(&self) -> bool {
         match self.version {

@@ -92,7 +92,7 @@ enum Kind {
 }
 
 /// What a new group is for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Parent in the hierarchy, instead of the group we are in.
     pub parent: Option<&'a Path>,
@@ -108,7 +108,12 @@ impl Cgroups {
     /// Looks where cgroups are mounted; `root` tells whether we own the host rather than a user namespace.
     pub fn detect(root: bool) -> io::Result<Cgroups> {
         let read = |path: &str| fs::read_to_string(path);
-        let layout = Layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default());
+        Cgroups::described(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup").unwrap_or_default(), root)
+    }
+
+    /// Takes the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` as they are given.
+    pub fn described(mountinfo: &str, cgroup: &str, root: bool) -> io::Result<Cgroups> {
+        let layout = Layout::parse(mountinfo, cgroup);
         let owner = Owner::this_process()?;
         let kind = match layout.v2.clone() {
             _ if ["memory", "pids", "devices", "cpu"].iter().any(|name| layout.v1.contains_key(*name)) => Kind::V1(layout),
@@ -244,6 +249,8 @@ fn create_v2(place: &Place, name: &str, request: &Request<'_>) -> Result<(Leaf, 
     let folder = folder(place, request.parent);
     let mut leaf = Leaf::new(leaf::Version::V2);
     let dir = leaf.create_enabled(&place.mount, &folder, name)?;
+    // Processes are born into a group of v2, so even the init of a program that is process 1 is there.
+    let request = &Request { own_tasks: 1, ..*request };
     let offered = v2::controllers(&dir);
     let has = |controller: &str| offered.iter().any(|name| name == controller);
     let mut warnings = Vec::new();

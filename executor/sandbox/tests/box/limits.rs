@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("impossible_limits", impossible_limits),
     ("parent", parent),
     ("stale_groups", stale_groups),
+    ("unified", unified),
 ];
 
 fn memory() -> Result<()> {
@@ -108,5 +109,40 @@ fn stale_groups() -> Result<()> {
     let status = child.wait()?;
     ensure!(std::os::unix::process::ExitStatusExt::signal(&status) == Some(9), "{status:?}");
     let _ = std::fs::remove_dir(folder);
+    Ok(())
+}
+
+/// The unified hierarchy, also where it has no controllers: birth, devices, view, removal.
+fn unified() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let Some(line) = mounts.lines().find(|line| line.contains(" - cgroup2 ")) else {
+        eprintln!("skipped: cgroup2 is not mounted");
+        return Ok(());
+    };
+    let own = std::fs::read_to_string("/proc/self/cgroup")?;
+    let facts = super::rootfs::sandbox().facts().clone();
+    let cgroups = rbuild_sandbox::cgroup::Cgroups::described(line, &own, true)?;
+    let sandbox = rbuild_sandbox::Sandbox::with_cgroups(facts, cgroups)?;
+    let fixture = Fixture::new()?;
+    for init in [true, false] {
+        let script = "grep ^0 /proc/self/cgroup; grep -c ' /sys/fs/cgroup cgroup2 ro' /proc/mounts; head -1 /sys/fs/cgroup/cgroup.procs
+            mknod /tmp/kmsg c 1 11; mknod /tmp/fuse c 10 229; mknod /tmp/null c 1 3
+            for d in kmsg fuse null; do (: < /tmp/$d) 2>/dev/null && echo $d; done; rm /tmp/*";
+        let mut spec = fixture.spec(script);
+        spec.init = init;
+        let running = sandbox.start(&spec, Vec::new())?;
+        let controlled = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("pids"));
+        ensure!(controlled != running.warnings().iter().any(|warning| warning.contains("pids")), "{:?}", running.warnings());
+        let output = super::rootfs::finish(running)?;
+        let first = if init { 1 } else { 0 };
+        ensure!(output.stdout == format!("0::/\n1\n{first}\nnull\n"), "{output:?}");
+        ensure!(output.exit.complaints.is_empty(), "{output:?}");
+    }
+    // A limit without its controller is refused.
+    let mut spec = fixture.spec("true");
+    spec.limits.memory = Some(64 << 20);
+    let refused = sandbox.start(&spec, Vec::new()).map(drop);
+    let delegated = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("memory"));
+    ensure!(delegated || refused.is_err_and(|error| error.to_string().contains("`memory`")), "it was not refused");
     Ok(())
 }

@@ -149,7 +149,7 @@ zero char 1:5 666",
 
 fn device_access() -> Result<()> {
     let script = "mknod /tmp/kmsg c 1 11 && mknod /tmp/disk b 254 0 && mknod /tmp/fuse c 10 229 && mknod /tmp/null c 1 3
-        for d in kmsg disk fuse null; do dd if=/tmp/$d of=/dev/null count=1 2>/dev/null && echo $d; done";
+        for d in kmsg disk fuse null; do (: < /tmp/$d) 2>/dev/null && echo $d; done";
     check(script, "null")
 }
 
