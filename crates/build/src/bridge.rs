@@ -1,18 +1,20 @@
 //! What the frontend asks of its host, answered by images and local directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rbuild_events::Reporter;
 use rbuild_graph::pb;
-use rbuild_images::{Images, Mode};
+use rbuild_images::{Images, ImagesError, Mode, Resolved};
 use rbuild_lower::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
 use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_sys::root::Root;
 use rbuild_tree::pattern::{Matcher, parse_ignore_file};
+
+use tokio::sync::OnceCell;
 
 use crate::track::Track;
 
@@ -26,7 +28,12 @@ pub(crate) struct Host {
     pub(crate) reporter: Arc<dyn Reporter>,
     /// The ignore file of the build context.
     pub(crate) ignore: Matcher,
+    /// What was asked already, and the answers.
+    pub(crate) asked: Asked,
 }
+
+/// Questions about images, each with the place of its one answer.
+pub(crate) type Asked = Mutex<HashMap<String, Arc<OnceCell<Result<Arc<Resolved>, Arc<ImagesError>>>>>>;
 
 #[async_trait]
 impl Bridge for Host {
@@ -37,13 +44,18 @@ impl Bridge for Host {
         mode: ResolveMode,
         shown: &str,
     ) -> Result<ResolvedImage, BridgeError> {
-        let track = Track::start(&self.reporter, shown);
         let mode = match mode {
             ResolveMode::Pull => Mode::Always,
             ResolveMode::Default | ResolveMode::Local => Mode::Missing,
         };
-        let resolved = track.end(self.images.resolve(reference, platform, mode).await);
-        let resolved = resolved.map_err(|error| BridgeError::Failed(Box::new(error)))?;
+        let key = format!("{reference} {platform}");
+        let answer = self.asked.lock().expect("no holder of this lock panics").entry(key).or_default().clone();
+        // Stages of one base ask one question.
+        let resolved = answer.get_or_init(|| async {
+            let track = Track::start(&self.reporter, shown);
+            track.end(self.images.resolve(reference, platform, mode).await.map_err(Arc::new))
+        });
+        let resolved = resolved.await.clone().map_err(|error| BridgeError::Failed(Box::new(error)))?;
         Ok(ResolvedImage {
             reference: resolved.reference.clone(),
             config: resolved.config_bytes.to_vec(),

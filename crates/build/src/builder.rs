@@ -19,7 +19,7 @@ use rbuild_snapshot::Roots;
 use rbuild_solver::{Edge, Locks, Settings, Solver, SqliteCache};
 use rbuild_tree::pattern::Matcher;
 
-use crate::bridge::Host;
+use crate::bridge::{Asked, Host};
 use crate::error::{BuildError, line_pair};
 use crate::input::{self, CONTEXT, Input};
 use crate::output::{Exporter, Output};
@@ -106,7 +106,7 @@ impl Builder {
             _ => Matcher::default(),
         };
         let (images, reporter) = (self.parts.images.clone(), self.parts.reporter.clone());
-        let host = Host { images, locals, reporter, ignore };
+        let host = Host { images, locals, reporter, ignore, asked: Asked::default() };
         let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
             [] => vec![None],
             several => several.iter().cloned().map(Some).collect(),

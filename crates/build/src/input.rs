@@ -27,7 +27,8 @@ pub(crate) struct Input {
     pub(crate) directory: Option<PathBuf>,
     /// The context as the frontend knows it.
     pub(crate) context: MainContext,
-    /// A directory that was unpacked for this build.
+    /// A directory that was unpacked for this build, and goes with it.
+    #[expect(dead_code, reason = "held for its end")]
     pub(crate) unpacked: Option<tempfile::TempDir>,
 }
 
