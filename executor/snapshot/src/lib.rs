@@ -19,7 +19,7 @@ pub mod view;
 pub use diff::{DiffOptions, DiffReport, diff};
 pub use error::SnapshotError;
 pub use roots::{Active, Committed, MAX_LOWERS, Roots, Strategy};
-pub use unpack::{UnpackOptions, UnpackReport, adopt, unpack};
+pub use unpack::{UnpackOptions, UnpackReport, unpack};
 pub use view::{LayerForm, MergedView};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | opaque directory | attribute `overlay.opaque` = `y` |
 //! | owner that could not be set (one id only) | attribute `user.rbuild.owner` = `uid:gid` |
 //! | device that could not be made | empty file with the attribute `user.rbuild.node` = `c:major:minor` or `b:…` |
-//! | directory that no entry described | attribute `user.rbuild.implied` |
+//! | directory that no entry described | attribute `user.rbuild.implied`; the layer's root has `user.rbuild.implies` if there are others |
 //!
 //! `overlay.` attributes are `trusted.` ones, or `user.` ones for mounts with `userxattr`.
 
@@ -25,6 +25,7 @@ use rbuild_tree::{Device, Kind, Metadata, Time, Xattrs};
 pub(crate) const OWNER: &[u8] = b"user.rbuild.owner";
 pub(crate) const NODE: &[u8] = b"user.rbuild.node";
 pub(crate) const IMPLIED: &[u8] = b"user.rbuild.implied";
+pub(crate) const IMPLIES: &[u8] = b"user.rbuild.implies";
 const OPAQUE: [&[u8]; 2] = [b"trusted.overlay.opaque", b"user.overlay.opaque"];
 const WHITEOUT: [&[u8]; 2] = [b"trusted.overlay.whiteout", b"user.overlay.whiteout"];
 const REDIRECT: [&[u8]; 2] = [b"trusted.overlay.redirect", b"user.overlay.redirect"];

@@ -9,6 +9,7 @@ use rbuild_tree::FileTree;
 use crate::attributes::{Attributes, Ids};
 use crate::error::{Result, SnapshotError};
 use crate::fuse::{FuseMount, normalise};
+use crate::make::free;
 use crate::materialize::{Files, materialize};
 use crate::reduce::reduce;
 use crate::view::{LayerForm, MergedView};
@@ -99,12 +100,12 @@ impl Roots {
                 Ok(Active { lowers: Vec::new(), upper, work, finish: Finish::Reduce { below, copied } })
             }
             Strategy::Overlay { .. } => {
-                inherit_root(&below, &upper, ids)?;
+                inherit(&below, &upper, ids)?;
                 let (lowers, finish) = limit(lowers, &work, ids)?;
                 Ok(Active { lowers, upper, work, finish })
             }
             Strategy::FuseOverlay { program } => {
-                inherit_root(&below, &upper, ids)?;
+                inherit(&below, &upper, ids)?;
                 let merged = beside(&work, "merged")?;
                 let empty = if lowers.is_empty() { vec![beside(&work, "empty")?] } else { Vec::new() };
                 let lowers = if lowers.is_empty() { &empty } else { lowers };
@@ -144,12 +145,27 @@ impl Active {
     }
 }
 
-/// An overlay's root looks like its upper's, so that must look like the root below.
-fn inherit_root(below: &MergedView, upper: &Path, ids: Ids) -> Result<()> {
+/// Makes in an upper what a mount would otherwise show wrongly: the root, which looks like the upper's, and
+/// directories that look like the upmost layer's, where that layer did not say what they are like.
+fn inherit(below: &MergedView, upper: &Path, ids: Ids) -> Result<()> {
     let root = Root::open(upper).map_err(SnapshotError::io("opening", upper))?;
-    let dir = root.dir().map_err(SnapshotError::io("opening", upper))?;
-    let node = below.node(Path::new(""))?.expect("a view always has a root");
-    Attributes::from(&node.metadata).set_directory(ids, &dir, upper)
+    let mut made = vec![below.node(Path::new(""))?.expect("a view always has a root")];
+    for implied in below.implied()? {
+        let mut ancestors: Vec<&Path> = implied.path.ancestors().collect();
+        ancestors.pop();
+        for path in ancestors.into_iter().rev() {
+            let (parent, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+            let dir = root.open_dir_exact(parent).map_err(SnapshotError::entry("opening", parent))?;
+            if free(dir.mkdir(name, 0o700)).map_err(SnapshotError::entry("making", path))?.is_some() {
+                made.push(below.node(path)?.expect("parents of what is there are there"));
+            }
+        }
+    }
+    for node in made.iter().rev() {
+        let dir = root.open_dir_exact(&node.path).map_err(SnapshotError::entry("opening", &node.path))?;
+        Attributes::from(&node.metadata).set_directory(ids, &dir, &node.path)?;
+    }
+    Ok(())
 }
 
 /// Puts the lowest layers into one directory if there are too many for one mount.

@@ -22,7 +22,7 @@ use crate::apply::{Slot, Target};
 use crate::attributes::{Attributes, Ids};
 use crate::error::{Result, SnapshotError};
 use crate::make::{self, Made, free};
-use crate::overlay::{self, Found, IMPLIED};
+use crate::overlay::{self, Found, IMPLIED, IMPLIES};
 
 /// How many open directories are kept for the entries to come.
 const OPEN: usize = 128;
@@ -66,8 +66,8 @@ impl<'a, 'scope> Disk<'a, 'scope> {
         open
     }
 
-    /// Sets what waited until all directories are full; returns the implied ones but the root.
-    pub(super) fn finish_directories(&mut self) -> Result<Vec<PathBuf>> {
+    /// Sets what waited until all directories are full; returns the number of implied ones but the root.
+    pub(super) fn finish_directories(&mut self) -> Result<u64> {
         for path in &self.implied {
             let dir = self.root.open_dir_exact(path).map_err(SnapshotError::entry("opening", path))?;
             xattr::set(&dir, IMPLIED, b"").map_err(SnapshotError::entry("marking", path))?;
@@ -78,7 +78,12 @@ impl<'a, 'scope> Disk<'a, 'scope> {
             chmod_fd(&dir, *mode).map_err(SnapshotError::entry("setting the mode of", path))?;
             set_mtime_fd(&dir, *mtime).map_err(SnapshotError::entry("setting the time of", path))?;
         }
-        Ok(self.implied.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect())
+        let below_root = self.implied.iter().filter(|path| !path.as_os_str().is_empty()).count() as u64;
+        if below_root > 0 {
+            let marked = xattr::set(&self.top.dir, IMPLIES, b"");
+            marked.map_err(SnapshotError::entry("marking", Path::new("")))?;
+        }
+        Ok(below_root)
     }
 
     /// Forgets what was to be done to directories at and below `path`.

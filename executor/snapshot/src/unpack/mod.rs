@@ -9,19 +9,15 @@ mod feed;
 mod workers;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rbuild_oci::DiffId;
 use rbuild_sys::root::Root;
-use rbuild_sys::xattr;
 use rbuild_tree::tar::{Archive, TarError};
-use rbuild_tree::FileTree;
 
 use crate::apply::apply;
-use crate::attributes::{Attributes, Ids};
+use crate::attributes::Ids;
 use crate::error::{Result, SnapshotError};
-use crate::overlay::IMPLIED;
-use crate::view::MergedView;
 use disk::Disk;
 use feed::{Fed, Feeder, feed};
 use workers::Workers;
@@ -57,8 +53,9 @@ pub struct UnpackReport {
     pub content_size: u64,
     /// The number of entries.
     pub entries: u64,
-    /// Parent directories that no entry described; see [`adopt`].
-    pub implied: Vec<PathBuf>,
+    /// How many parent directories no entry described. They look as in the layers below, which
+    /// [`Roots::prepare`](crate::Roots::prepare) sees to.
+    pub implied: u64,
     /// Owners and devices that could not be set here.
     pub recorded: u64,
 }
@@ -90,22 +87,4 @@ pub fn unpack<R: Read + Send>(source: R, dest: &Path, options: &UnpackOptions) -
         let (digest, tar_size) = hashing.join().expect("the hashing thread panicked");
         Ok(UnpackReport { diff_id: DiffId(digest), tar_size, content_size, entries, implied, recorded })
     })
-}
-
-/// Gives the implied directories of an unpacked layer the attributes that they have below it.
-///
-/// A layer tar may hold `a/b` without saying what `a` is like; then `a` is as the layers below have it, and the
-/// directory is right only upon them. Without this, a mount would show such directories as 0755 root.
-pub fn adopt(dest: &Path, implied: &[PathBuf], below: &MergedView, options: &UnpackOptions) -> Result<()> {
-    let root = Root::open(dest).map_err(SnapshotError::io("opening", dest))?;
-    let ids = Ids::new(options.single_id);
-    // The deepest first: a time must be set after all that is done inside.
-    for path in implied.iter().rev() {
-        let dir = root.open_dir_exact(path).map_err(SnapshotError::entry("opening", path))?;
-        if let Some(node) = below.node(path)?.filter(|node| node.metadata.kind.is_directory()) {
-            Attributes::from(&node.metadata).set_directory(ids, &dir, path)?;
-        }
-        xattr::remove(&dir, IMPLIED).map_err(SnapshotError::entry("marking", path))?;
-    }
-    Ok(())
 }

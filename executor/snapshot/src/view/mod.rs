@@ -72,6 +72,26 @@ impl MergedView {
         }
     }
 
+    /// Returns the directories, but the root, that look otherwise here than in a mount of the same tree layers:
+    /// the upmost layer that has them only implied them.
+    pub(crate) fn implied(&self) -> std::result::Result<Vec<Node>, TreeError> {
+        let mut paths = std::collections::BTreeSet::new();
+        for layer in &self.layers {
+            if let Layer::Tree(tree) = layer {
+                paths.extend(tree.implied().map_err(TreeError::io("listing", Path::new("/")))?);
+            }
+        }
+        let mut nodes = Vec::new();
+        for path in paths {
+            let Some(node) = self.node(&path)?.filter(|node| node.metadata.kind.is_directory()) else { continue };
+            let top = usize::try_from(node.handle).map(|layer| self.find(layer, &path));
+            if let Ok(Ok(Some(Found::Entry { implied: true, .. }))) = top {
+                nodes.push(node);
+            }
+        }
+        Ok(nodes)
+    }
+
     /// Returns the layers that the directory at `path` is merged from; none if there is no directory.
     fn parts(&self, path: &Path) -> std::result::Result<Option<Parts>, TreeError> {
         if let Some(known) = self.remembered().get(path) {

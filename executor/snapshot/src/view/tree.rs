@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rbuild_sys::dir::stat_at;
 use rbuild_sys::root::{Dir, Root};
+use rbuild_sys::xattr;
 
 use crate::error::{Result, SnapshotError};
-use crate::overlay::{self, Found};
+use crate::overlay::{self, Found, IMPLIES};
 
 /// An open tree layer.
 #[derive(Debug)]
@@ -54,6 +55,29 @@ impl TreeLayer {
         };
         let found = overlay::read(dir, OsStr::new(&name), &stat)?;
         Ok(Some((name, found)))
+    }
+
+    /// Returns the directories, but the root, that no entry of this layer described; parents first.
+    pub(crate) fn implied(&self) -> io::Result<Vec<PathBuf>> {
+        let mut implied = Vec::new();
+        if xattr::get(self.root.dir()?, IMPLIES)?.is_none() {
+            return Ok(implied);
+        }
+        let mut todo = vec![PathBuf::new()];
+        while let Some(path) = todo.pop() {
+            for (name, found) in self.list(&path)? {
+                let Found::Entry { metadata, implied: is_implied, .. } = found else { continue };
+                if metadata.kind.is_directory() {
+                    let path = path.join(name);
+                    if is_implied {
+                        implied.push(path.clone());
+                    }
+                    todo.push(path);
+                }
+            }
+        }
+        implied.sort_unstable();
+        Ok(implied)
     }
 
     pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
