@@ -1,9 +1,13 @@
 //! What can go wrong in an operation.
 
 use std::io;
+use std::path::PathBuf;
+
+use rbuild_oci::Digest;
 
 use crate::exec::ProcessFailed;
 use crate::file::FileError;
+use crate::source::git::GitError;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +19,7 @@ pub enum OpsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Reading a tree failed.
-    #[error("failed to calculate checksum of ref: {0}")]
+    #[error("failed to calculate checksum of ref")]
     Tree(#[from] rbuild_tree::TreeError),
     /// An image or layer cannot be had.
     #[error(transparent)]
@@ -49,6 +53,9 @@ pub enum OpsError {
     /// A secret for an environment variable is not text.
     #[error("secret {0} is not UTF-8 text, so it cannot be an environment variable")]
     SecretText(String),
+    /// A secret for a header is not a line of text.
+    #[error("secret {0} is not one line of text, so it cannot be part of a header")]
+    SecretLine(String),
     /// An agent that a step needs was not given.
     #[error("unset ssh forward key {0}: give it with --ssh {0}")]
     NoAgent(String),
@@ -63,6 +70,33 @@ pub enum OpsError {
     /// A local directory that the graph names was not given.
     #[error("local context `{0}` is not part of this build")]
     NoLocal(String),
+    /// An OCI layout that the graph names was not given.
+    #[error("OCI layout `{0}` is not part of this build")]
+    NoLayout(String),
+    /// An OCI layout cannot be used.
+    #[error("OCI layout `{}`: {reason}", path.display())]
+    Layout {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A downloaded file is not the one that was wanted.
+    #[error("digest mismatch for {address}: {got} (expected: {wanted})")]
+    Checksum {
+        /// The address.
+        address: String,
+        /// What came.
+        got: Digest,
+        /// What was wanted.
+        wanted: Digest,
+    },
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A file could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] rbuild_registry::Error),
     /// A name of an image or an attribute of a source is malformed.
     #[error("invalid source `{identifier}`: {reason}")]
     Source {

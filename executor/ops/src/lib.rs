@@ -22,6 +22,8 @@ pub use file::{FileError, OwnerError};
 pub use resolve::resolve;
 pub use results::LayerResults;
 pub use session::{LocalDirectory, Session};
+pub use source::git::GitError;
+pub use source::oci_layout::{LayoutImage, OciLayout};
 pub use value::{Local, Ref};
 pub use worker::Worker;
 

@@ -9,7 +9,7 @@ use crate::OpsError;
 use crate::exec::ExecOperation;
 use crate::file::FileOperation;
 use crate::layering::{DiffOperation, MergeOperation};
-use crate::source::{ImageSource, LocalSource};
+use crate::source::{GitSource, HttpSource, ImageSource, LayoutSource, LocalSource};
 use crate::value::Ref;
 use crate::worker::Worker;
 
@@ -62,10 +62,14 @@ fn source_operation(op: &pb::SourceOp, vertex: &Vertex, worker: Arc<Worker>) -> 
     if is(source::LOCAL) {
         return Ok(Arc::new(LocalSource::new(worker, op)?));
     }
-    Err(match () {
-        () if is(source::GIT) => OpsError::Unsupported("a git repository as a source"),
-        () if is(source::HTTP) || is(source::HTTPS) => OpsError::Unsupported("a file by http as a source"),
-        () if is(source::OCI_LAYOUT) => OpsError::Unsupported("an OCI layout as a source"),
-        () => OpsError::Source { identifier: op.identifier.clone(), reason: "unknown scheme".to_owned() },
-    })
+    if is(source::GIT) {
+        return Ok(Arc::new(GitSource::new(worker, op)?));
+    }
+    if is(source::HTTP) || is(source::HTTPS) {
+        return Ok(Arc::new(HttpSource::new(worker, op)?));
+    }
+    if is(source::OCI_LAYOUT) {
+        return Ok(Arc::new(LayoutSource::new(worker, op, vertex.platform())?));
+    }
+    Err(OpsError::Source { identifier: op.identifier.clone(), reason: "unknown scheme".to_owned() })
 }

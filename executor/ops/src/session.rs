@@ -1,5 +1,6 @@
 //! What a build needs of the side that asked for it: directories, secrets, agents.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// A directory of the client, read in place.
@@ -19,4 +20,14 @@ pub trait Session: Send + Sync {
 
     /// Returns the socket of the agent with this id.
     fn ssh_agent(&self, id: &str) -> Option<PathBuf>;
+
+    /// Returns the directory of the OCI layout with this id.
+    fn layout(&self, _id: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// Returns where programs such as git are looked for, in the form of `PATH`; none for the usual places.
+    fn search_path(&self) -> Option<OsString> {
+        None
+    }
 }

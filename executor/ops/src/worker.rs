@@ -12,7 +12,7 @@ use rbuild_oci::Digest;
 use rbuild_sandbox::Sandbox;
 use rbuild_snapshot::{Active, Roots, Strategy};
 use rbuild_solver::Context;
-use rbuild_store::{LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
+use rbuild_store::{Kind, LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
 use rbuild_tree::context::{ContextIndex, scan};
 use rbuild_tree::{FileTree, Time};
 
@@ -133,6 +133,11 @@ impl Worker {
 
     /// Writes a draft as a layer in blob form.
     pub(crate) fn write_layer(&self, draft: Draft, description: &str) -> Result<LayerId, OpsError> {
+        self.write_layer_of(Kind::default(), draft, description)
+    }
+
+    /// Writes a draft as a layer in blob form, of a kind that `du` tells apart.
+    pub(crate) fn write_layer_of(&self, kind: Kind, draft: Draft, description: &str) -> Result<LayerId, OpsError> {
         let ingest = self.store().blobs().ingest(None)?;
         let buffered = std::io::BufWriter::with_capacity(256 << 10, ingest);
         let buffered = draft.write(buffered)?;
@@ -140,7 +145,7 @@ impl Worker {
         let size = ingest.written();
         let digest = ingest.commit()?;
         let diff_id = rbuild_oci::DiffId(digest);
-        let new = NewLayer { description: description.to_owned(), diff_id: Some(diff_id), ..NewLayer::default() };
+        let new = NewLayer { description: description.to_owned(), diff_id: Some(diff_id), kind };
         let layer = self.store().layers().create(&new)?;
         let descriptor = rbuild_oci::Descriptor::new(rbuild_oci::media_type::OCI_LAYER, digest, size);
         self.store().layers().add_blob(layer, &LayerBlob { descriptor, variant: "uncompressed".to_owned() })?;

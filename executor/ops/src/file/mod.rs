@@ -13,7 +13,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rbuild_tree::TreeError;
 
-pub(crate) use draft::{Draft, Empty};
+pub(crate) use archive::is_archive;
+pub(crate) use draft::{Body, Draft, Empty};
 pub(crate) use op::FileOperation;
 pub use owner::OwnerError;
 

@@ -12,6 +12,16 @@ use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
 
+/// Returns the key of layers: the same layers are the same file system, wherever they come from and whatever
+/// they are called.
+pub(crate) fn key(chain: Option<ChainId>) -> Digest {
+    let key = match chain {
+        Some(chain) => format!("rbuild.layers.v1\0{chain}"),
+        None => "rbuild.layers.v1\0".to_owned(),
+    };
+    Digest::of(key.as_bytes())
+}
+
 /// An image ready to be resolved.
 pub(crate) struct ImageSource {
     worker: Arc<Worker>,
@@ -53,12 +63,7 @@ impl Operation<Ref> for ImageSource {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
         let resolved = self.resolved().await?;
         let diff_ids = &resolved.config.rootfs.diff_ids[..self.layers(&resolved)];
-        // The same layers are the same file system, wherever they come from and whatever they are called.
-        let key = match ChainId::of(diff_ids) {
-            Some(chain) => format!("rbuild.layers.v1\0{chain}"),
-            None => "rbuild.layers.v1\0".to_owned(),
-        };
-        Ok(CacheMap::source(Digest::of(key.as_bytes())))
+        Ok(CacheMap::source(key(ChainId::of(diff_ids))))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {

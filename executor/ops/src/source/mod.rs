@@ -1,7 +1,38 @@
 //! Sources: what a build takes from outside.
 
+mod attributes;
+pub(crate) mod git;
+pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod local;
+pub(crate) mod look;
+pub(crate) mod oci_layout;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::OpsError;
+use crate::worker::Worker;
+
+pub(crate) use git::GitSource;
+pub(crate) use http::HttpSource;
 pub(crate) use image::ImageSource;
 pub(crate) use local::LocalSource;
+pub(crate) use oci_layout::LayoutSource;
+
+/// Returns a secret that becomes part of a header. Blocks.
+fn secret_line(worker: &Worker, id: &str) -> Result<Option<String>, OpsError> {
+    let secret = worker.session().secret(id).map_err(|source| OpsError::Secret { id: id.to_owned(), source })?;
+    let Some(bytes) = secret else { return Ok(None) };
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let line = text.trim();
+    if line.is_empty() || line.contains(char::is_control) {
+        return Err(OpsError::SecretLine(id.to_owned()));
+    }
+    Ok(Some(line.to_owned()))
+}
+
+/// Returns the credentials of basic authentication.
+fn basic(user: &str, password: &str) -> String {
+    format!("basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
