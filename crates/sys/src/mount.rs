@@ -213,19 +213,58 @@ pub fn detach(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)?)
 }
 
-/// Detaches everything from this namespace, root included; open descriptors stay usable.
+/// Detaches everything from this namespace, root included if that is allowed; open descriptors stay usable.
 ///
-/// Only for a namespace of our own: all is made private before, so that no other one follows.
-pub fn detach_all() -> io::Result<()> {
+/// Only for a namespace of our own: all is made private before, so that no other one follows. `process` is our
+/// directory in a procfs, opened when that could be trusted.
+pub fn detach_all(process: BorrowedFd<'_>) -> io::Result<()> {
     make_all_private()?;
     // What is stacked on the root goes first, one by one; when the root itself is gone, it is no mount any more.
-    for _ in 0..MAX_STACK {
+    for turn in 0..MAX_STACK {
         match rustix::mount::unmount(c"/", UnmountFlags::DETACH) {
+            // In a user namespace the root is locked to its place: what is below goes alone.
+            Err(Errno::INVAL) if turn == 0 => return detach_each(process),
             Err(Errno::INVAL) => return Ok(()),
             result => result?,
         }
     }
     Err(Errno::BUSY.into())
+}
+
+fn detach_each(process: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::openat(process, c"mountinfo", flags, rustix::fs::Mode::empty())?;
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut std::fs::File::from(file), &mut text)?;
+    // The latest first: it may lie on an earlier one.
+    for line in text.split(|byte| *byte == b'\n').rev() {
+        let Some(point) = line.split(|byte| *byte == b' ').nth(4).filter(|point| *point != b"/") else { continue };
+        match rustix::mount::unmount(unescape(point).as_slice(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // It went with another one.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Undoes the octal escapes of `/proc/self/mountinfo`.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = match tail {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                after
+            }
+            _ => {
+                plain.push(*first);
+                tail
+            }
+        };
+    }
+    plain
 }
 
 /// Mounts an overlay with one option string, for kernels that cannot take the layers one by one.
@@ -246,4 +285,15 @@ pub fn is_kernel_filesystem(file: BorrowedFd<'_>) -> io::Result<bool> {
     let kind = rustix::fs::fstatfs(file)?.f_type;
     #[allow(clippy::unnecessary_cast)]
     Ok([PROC, SYSFS, CGROUP, CGROUP2].contains(&(kind as i64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_mountinfo() {
+        assert_eq!(unescape(b"/a\\040b\\134\\012c\\9"), b"/a b\\\nc\\9");
+        assert_eq!(unescape("/ü".as_bytes()), "/ü".as_bytes());
+    }
 }

@@ -7,6 +7,7 @@ use rbuild_sys::mount;
 use rbuild_sys::root::Root;
 use rbuild_sys::seccomp::Instruction;
 use rbuild_sys::tty::Pty;
+use rustix::fs::{Mode, OFlags};
 
 use super::failure::Failure;
 use super::target::Stubs;
@@ -29,6 +30,8 @@ pub(super) struct World {
     pub(super) files: usize,
     pub(super) root: Option<Root>,
     pub(super) root_readonly: bool,
+    /// Our directory in the host's procfs.
+    process: OwnedFd,
     /// Our own procfs, which nothing inside can replace.
     pub(super) proc: Option<OwnedFd>,
     pub(super) dev: Option<Root>,
@@ -52,7 +55,9 @@ impl World {
         for (pipe, _) in pipes.iter_mut().zip(launch.pipes).filter(|(_, wanted)| *wanted) {
             *pipe = Some(next()?);
         }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let world = World {
+            process: rustix::fs::open(c"/proc/self", flags, Mode::empty())?,
             groups,
             sources,
             handles,
@@ -87,7 +92,7 @@ impl World {
         // A mount point cannot be removed while something is mounted on it in our namespace. Without a root there
         // are no mount points, and the mounts may still be tied to those of the host: hands off.
         if self.root.is_some() {
-            complain("detaching the mounts", mount::detach_all());
+            complain("detaching the mounts", mount::detach_all(std::os::fd::AsFd::as_fd(&self.process)));
         }
         complaints.extend(self.stubs.remove());
         complaints

@@ -8,6 +8,7 @@ mod limits;
 mod mounts;
 mod profile;
 mod rootfs;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,10 @@ fn main() -> ExitCode {
         eprintln!("skipped: needs root and {}", rootfs::BUSYBOX);
         return ExitCode::SUCCESS;
     }
-    let all = [profile::TESTS, behaviour::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS].concat();
+    let mut all = [profile::TESTS, behaviour::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS, userns::TESTS].concat();
+    if filters.first().is_some_and(|filter| filter == userns::INSIDE) {
+        all = userns::TESTS_INSIDE.to_vec();
+    }
     let chosen: Vec<Test> =
         all.into_iter().filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter))).collect();
     let before = rootfs::host_state();
