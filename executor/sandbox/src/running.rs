@@ -170,14 +170,6 @@ impl Running {
         }
     }
 
-    /// Lets go of the box as a killed engine would: the init ends it on its own, and reports to nobody.
-    pub fn abandon(self) {
-        // Both ends of the socket are shut, which is what the init sees of our death.
-        let _ = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Both);
-        let _ = self.init.reap();
-        *lock(&self.exit) = Some(Exit { code: 137, signal: Some(9), oom: false, stats: Stats::default(), complaints: Vec::new() });
-    }
-
     /// Tells the terminal its new size.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), SandboxError> {
         match &self.terminal {

@@ -249,6 +249,11 @@ fn create_v2(place: &Place, name: &str, request: &Request<'_>) -> Result<(Leaf, 
     let folder = folder(place, request.parent);
     let mut leaf = Leaf::new(leaf::Version::V2);
     let dir = leaf.create_enabled(&place.mount, &folder, name)?;
+    if request.parent.is_none() && place.own != place.mount && v2::controllers(&dir).is_empty() {
+        v2::make_room(&place.own);
+        v2::enable(&place.own);
+        v2::enable(&folder);
+    }
     // Processes are born into a group of v2, so even the init of a program that is process 1 is there.
     let request = &Request { own_tasks: 1, ..*request };
     let offered = v2::controllers(&dir);

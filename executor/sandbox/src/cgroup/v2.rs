@@ -24,6 +24,24 @@ pub(super) fn enable(dir: &Path) {
     }
 }
 
+/// Moves us one group down, so that the group we were in may pass controllers on to others.
+///
+/// Done only where that group was made for us: it holds nobody but us and, before a re-execution, our parent.
+pub(super) fn make_room(own: &Path) {
+    let text = fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
+    let image = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let me = std::process::id();
+    let ours = |pid: u32| pid == me || (pid == std::os::unix::process::parent_id() && image(pid) == image(me));
+    let pids: Option<Vec<u32>> = text.lines().map(|line| line.parse().ok()).collect();
+    let Some(pids) = pids.filter(|pids| !pids.is_empty() && pids.iter().all(|pid| ours(*pid))) else { return };
+    let engine = own.join("rbuild-engine");
+    // Without the right to do so nothing changes, and whoever needs a controller is told.
+    let _ = fs::create_dir(&engine);
+    for pid in pids {
+        let _ = fs::write(engine.join("cgroup.procs"), pid.to_string());
+    }
+}
+
 /// Returns what the group offers.
 pub(super) fn controllers(dir: &Path) -> Vec<String> {
     let text = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();

@@ -73,11 +73,11 @@ impl World {
             mount::restrict(clone.as_fd(), Depth::One, attributes)?;
             Ok(clone)
         };
-        if let [(name, dir)] = groups {
-            if name.is_empty() {
-                let view = view(dir)?;
-                return self.attach_own(&view, PLACE);
-            }
+        if let [(name, dir)] = groups
+            && name.is_empty()
+        {
+            let view = view(dir)?;
+            return self.attach_own(&view, PLACE);
         }
         let tmpfs = Filesystem::open("tmpfs")?;
         let base = tmpfs.set("mode", "0755")?.set("size", "64k")?.mount(Flags::DATA.into())?;

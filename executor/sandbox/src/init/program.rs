@@ -138,7 +138,7 @@ fn set_limit(limit: &Rlimit, less_will_do: bool) -> Result<(), Failure> {
     let resource = resource(&limit.name).ok_or(Errno::INVAL)?;
     let value = |value: u64| Some(value).filter(|value| *value != u64::MAX);
     let wanted = KernelLimit { current: value(limit.soft), maximum: value(limit.hard) };
-    match rustix::process::setrlimit(resource, wanted.clone()) {
+    match rustix::process::setrlimit(resource, wanted) {
         Err(Errno::PERM) if less_will_do => {
             let own = rustix::process::getrlimit(resource).maximum;
             let lower = |value: Option<u64>| value.into_iter().chain(own).min();

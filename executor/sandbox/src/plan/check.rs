@@ -11,10 +11,10 @@ use crate::spec::{
 pub(super) fn check(spec: &SandboxSpec, facts: &HostFacts) -> Result<(), SpecError> {
     command(spec)?;
     paths(spec)?;
-    if let RootSpec::Overlay { lowers, .. } = &spec.root {
-        if !(1..=500).contains(&lowers.len()) {
-            return Err(SpecError::Lowers(lowers.len()));
-        }
+    if let RootSpec::Overlay { lowers, .. } = &spec.root
+        && !(1..=500).contains(&lowers.len())
+    {
+        return Err(SpecError::Lowers(lowers.len()));
     }
     hostname(&spec.hostname)?;
     devices(&spec.security.devices)?;

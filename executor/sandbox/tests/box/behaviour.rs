@@ -200,25 +200,44 @@ fn joined_network() -> Result<()> {
     Ok(())
 }
 
-/// Runs an engine that is killed, by starting this binary again.
+/// An engine is killed with SIGKILL: its box ends, and the next engine removes the group.
 fn a_lost_engine_takes_the_box_along() -> Result<()> {
-    use std::os::fd::AsFd;
-    for init in [true, false] {
+    for init in ["init", "no-init"] {
         let fixture = Fixture::new()?;
-        // The box holds the write end of this pipe as long as it lives.
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let mut spec = fixture.spec("echo up; exec sleep 1000");
-        spec.init = init;
-        spec.stdio = Stdio::Streams { stdin: Stream::Null, stdout: Stream::Handle(rbuild_sandbox::Handle(0)), stderr: Stream::Null };
-        // SAFETY is not needed: a thread cannot be killed alone, so the socket is closed instead, which is all
-        // that the init can see of a dead engine.
-        let running = sandbox().start(&spec, vec![write])?;
-        let mut reader = std::fs::File::from(read.as_fd().try_clone_to_owned()?);
+        let mut victim = std::process::Command::new(std::env::current_exe()?)
+            .args([VICTIM, init])
+            .arg(fixture.dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        // The box writes to this pipe, and holds it as long as it lives.
+        let mut reader = victim.stdout.take().context("a pipe")?;
         let mut text = [0; 3];
         reader.read_exact(&mut text)?;
-        running.abandon();
+        victim.kill()?;
         let begun = Instant::now();
         ensure!(reader.read(&mut text)? == 0 && begun.elapsed() < Duration::from_secs(5), "the box outlived its engine");
+        let number = victim.id();
+        victim.wait()?;
+        let _next = rbuild_sandbox::Sandbox::detect()?;
+        ensure!(super::rootfs::groups_of(number).is_empty(), "groups of the dead engine stayed");
     }
+    Ok(())
+}
+
+/// The first argument of an engine that waits to be killed.
+pub(crate) const VICTIM: &str = "victim";
+
+/// Starts a box that writes to our standard output, and waits.
+pub(crate) fn victim() -> Result<()> {
+    let mut arguments = std::env::args().skip(2);
+    let init = arguments.next().is_some_and(|word| word == "init");
+    let dir = std::path::PathBuf::from(arguments.next().context("a directory")?);
+    let mut spec = super::rootfs::spec_in(&dir, "echo up; exec sleep 1000");
+    spec.init = init;
+    let handle = Stream::Handle(rbuild_sandbox::Handle(0));
+    spec.stdio = Stdio::Streams { stdin: Stream::Null, stdout: handle, stderr: Stream::Null };
+    let stdout = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned()?;
+    let running = sandbox().start(&spec, vec![stdout])?;
+    running.wait()?;
     Ok(())
 }

@@ -88,23 +88,23 @@ fn illegal_targets() -> Result<()> {
 
 fn passwd_is_hostile() -> Result<()> {
     let replace = |fixture: &Fixture| fs::remove_file(fixture.path("lower/etc/passwd"));
-    let mut spec = |spec: &mut SandboxSpec, _: &Fixture| spec.user = "user".to_owned();
+    let spec = |spec: &mut SandboxSpec, _: &Fixture| spec.user = "user".to_owned();
     let outcome = contained(|fixture| {
         replace(fixture)?;
         rustix::fs::mknodat(rustix::fs::CWD, fixture.path("lower/etc/passwd"), rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
         Ok(())
-    }, &mut spec)?;
+    }, spec)?;
     ensure!(outcome.contains("not a regular file"), "{outcome}");
     let outcome = contained(|fixture| {
         replace(fixture)?;
         Ok(fs::File::create(fixture.path("lower/etc/passwd"))?.set_len(1 << 40)?)
-    }, &mut spec)?;
+    }, spec)?;
     ensure!(outcome.contains("larger than 10485760 bytes"), "{outcome}");
     let outcome = contained(|fixture| {
         replace(fixture)?;
         fs::write(fixture.path("hosts-passwd"), "user:x:0:0::/:\n")?;
         Ok(symlink(fixture.path("hosts-passwd"), fixture.path("lower/etc/passwd"))?)
-    }, &mut spec)?;
+    }, spec)?;
     ensure!(outcome.contains("unable to find user user"), "{outcome}");
     for user in ["4294967295", "4294967296", "2147483648", "0:99999999999"] {
         check_refused("must be in range", |spec, _| spec.user = user.to_owned())?;

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     if std::env::args().next().is_some_and(|name| name == rbuild_sandbox::INIT_NAME) {
         return ExitCode::from(rbuild_sandbox::init_main());
     }
+    if std::env::args().nth(1).is_some_and(|argument| argument == behaviour::VICTIM) {
+        return if behaviour::victim().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;

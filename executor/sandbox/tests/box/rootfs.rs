@@ -55,11 +55,7 @@ impl Fixture {
 
     /// Returns a spec that runs `script` in the overlay.
     pub(crate) fn spec(&self, script: &str) -> SandboxSpec {
-        let upper = Upper { upper: self.path("upper"), work: self.path("work"), volatile: false };
-        let root = RootSpec::Overlay { lowers: vec![self.path("lower")], upper: Some(upper), userxattr: false };
-        let mut spec = SandboxSpec::new(root, ["/bin/sh", "-c", script].map(str::to_owned).to_vec());
-        spec.env = vec!["PATH=/bin".to_owned()];
-        spec
+        spec_in(self.dir.path(), script)
     }
 
     /// Returns what is in the upper directory, as relative paths.
@@ -68,6 +64,15 @@ impl Fixture {
         list(&self.path("upper"), &self.path("upper"), &mut found);
         found
     }
+}
+
+/// Returns a spec that runs `script` in the fixture at `dir`.
+pub(crate) fn spec_in(dir: &Path, script: &str) -> SandboxSpec {
+    let upper = Upper { upper: dir.join("upper"), work: dir.join("work"), volatile: false };
+    let root = RootSpec::Overlay { lowers: vec![dir.join("lower")], upper: Some(upper), userxattr: false };
+    let mut spec = SandboxSpec::new(root, ["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    spec.env = vec!["PATH=/bin".to_owned()];
+    spec
 }
 
 fn list(base: &Path, dir: &Path, found: &mut BTreeSet<String>) {
@@ -155,8 +160,7 @@ pub(crate) fn host_state() -> (String, Vec<PathBuf>, String, usize) {
     // Others may mount meanwhile; ours would show the directories of the fixtures.
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mounts = mounts.lines().filter(|line| line.contains("/.tmp")).collect();
-    let mut groups = Vec::new();
-    find_groups(Path::new("/sys/fs/cgroup"), 4, &mut groups);
+    let groups = groups_of(std::process::id());
     let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     // The sandbox itself holds one descriptor, its image.
     sandbox();
@@ -164,15 +168,20 @@ pub(crate) fn host_state() -> (String, Vec<PathBuf>, String, usize) {
     (mounts, groups, children, descriptors)
 }
 
-/// Finds the leaves of this process.
-fn find_groups(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    let mine = format!("-{}-", std::process::id());
+/// Returns the groups of the engine with this number.
+pub(crate) fn groups_of(engine: u32) -> Vec<PathBuf> {
+    let mut groups = Vec::new();
+    find_groups(Path::new("/sys/fs/cgroup"), 5, &format!("-{engine}-"), &mut groups);
+    groups
+}
+
+fn find_groups(dir: &Path, depth: usize, mine: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.file_name().to_string_lossy().contains(&mine) {
+            if entry.file_name().to_string_lossy().contains(mine) {
                 found.push(entry.path());
             }
-            find_groups(&entry.path(), depth - 1, found);
+            find_groups(&entry.path(), depth - 1, mine, found);
         }
     }
 }
