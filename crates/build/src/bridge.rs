@@ -11,11 +11,13 @@ use rbuild_graph::pb;
 use rbuild_images::{Images, ImagesError, Mode, Resolved};
 use rbuild_lower::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
 use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_ops::OciLayout;
 use rbuild_sys::root::Root;
 use rbuild_tree::pattern::{Matcher, parse_ignore_file};
 
 use tokio::sync::OnceCell;
 
+use crate::remote::Fetcher;
 use crate::track::Track;
 
 /// The largest ignore file that is read.
@@ -25,6 +27,10 @@ const LARGEST_IGNORE_FILE: u64 = 16 << 20;
 pub(crate) struct Host {
     pub(crate) images: Images,
     pub(crate) locals: BTreeMap<String, PathBuf>,
+    /// OCI layouts by name.
+    pub(crate) layouts: BTreeMap<String, PathBuf>,
+    /// Fetches what is not here.
+    pub(crate) fetcher: Fetcher,
     pub(crate) reporter: Arc<dyn Reporter>,
     /// The ignore file of the build context.
     pub(crate) ignore: Matcher,
@@ -66,11 +72,16 @@ impl Bridge for Host {
     async fn resolve_layout(
         &self,
         layout: &str,
-        _: Digest,
-        _: &Platform,
-        _: &str,
+        digest: Digest,
+        platform: &Platform,
+        shown: &str,
     ) -> Result<ResolvedLayout, BridgeError> {
-        Err(BridgeError::message(format!("OCI layout `{layout}`: oci-layout contexts are not supported yet")))
+        let path = self.layouts.get(layout).ok_or_else(|| BridgeError::NotFound(format!("OCI layout `{layout}`")))?.clone();
+        let (track, platform) = (Track::start(&self.reporter, shown), platform.clone());
+        let read = tokio::task::spawn_blocking(move || OciLayout::open(&path)?.image(digest, &platform)).await;
+        let image = read.map_err(|error| BridgeError::Failed(Box::new(error)))?;
+        let image = track.end(image).map_err(|error| BridgeError::Failed(Box::new(error)))?;
+        Ok(ResolvedLayout { config: image.config_bytes, image: image.config })
     }
 
     async fn ignore_patterns(&self, name: &str) -> Result<Vec<String>, BridgeError> {
@@ -92,7 +103,8 @@ impl Bridge for Host {
         self.ignore.matches(Path::new(path))
     }
 
-    async fn source_time(&self, _: &pb::SourceOp, shown: &str) -> Result<Option<i64>, BridgeError> {
-        Err(BridgeError::message(format!("{shown}: taking SOURCE_DATE_EPOCH from a source is not supported yet")))
+    async fn source_time(&self, source: &pb::SourceOp, shown: &str) -> Result<Option<i64>, BridgeError> {
+        let track = Track::start(&self.reporter, shown);
+        track.end(self.fetcher.time(source).await).map_err(|error| BridgeError::Failed(Box::new(error)))
     }
 }

@@ -1,9 +1,9 @@
 //! One build from request to outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_dockerfile::{Diagnostic, Dockerfile};
@@ -21,9 +21,11 @@ use rbuild_tree::pattern::Matcher;
 
 use crate::bridge::{Asked, Host};
 use crate::error::{BuildError, line_pair};
-use crate::input::{self, CONTEXT, Input};
+use crate::input::{self, Input};
+use crate::named::{Contexts, contexts};
 use crate::output::{Exporter, Output};
-use crate::request::{BuildRequest, NetworkMode, NoCache};
+use crate::remote::Fetcher;
+use crate::request::{BuildRequest, ContextSource, NetworkMode, NoCache};
 use crate::session::InProcess;
 use crate::track::Track;
 
@@ -37,6 +39,8 @@ pub struct Parts {
     pub network: Provider,
     /// Who hears of progress.
     pub reporter: Arc<dyn Reporter>,
+    /// Where programs such as git are looked for, in the form of `PATH`; none for the usual places.
+    pub search_path: Option<OsString>,
     /// Opens standard input.
     pub stdin: fn() -> Box<dyn Read + Send>,
     /// Opens standard output.
@@ -89,31 +93,30 @@ impl Builder {
         if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(BuildError::Input("only one output can go to standard output".to_owned()));
         }
-        let input = self.input(request).await?;
+        let fetcher = Fetcher { job: self.solver.job(self.parts.reporter.clone()), worker: self.worker(request, &Contexts::default()) };
+        let input = match &request.context {
+            ContextSource::Git(_) | ContextSource::Http(_) => {
+                fetcher.input(request, &build_args(request), self.parts.stdin).await?
+            }
+            ContextSource::Directory(_) | ContextSource::Stdin => self.input(request).await?,
+        };
         let dockerfile = input::parsed(&input, request.color)?;
-        let (locals, contexts) = contexts(request, &input);
-        let secrets = request.secrets.clone();
-        let session = Arc::new(InProcess { locals: locals.clone(), secrets, ssh: request.ssh.clone() });
-        let worker = Arc::new(Worker::new(
-            self.parts.images.clone(),
-            self.parts.roots.clone(),
-            Arc::new(self.parts.network.clone()),
-            session,
-            self.parts.reporter.clone(),
-        ));
+        let contexts = contexts(request, &input)?;
+        let worker = self.worker(request, &contexts);
         let ignore = match &input.context {
             MainContext::Local { exclude, .. } => Matcher::new(exclude).map_err(BuildError::input)?,
             _ => Matcher::default(),
         };
         let (images, reporter) = (self.parts.images.clone(), self.parts.reporter.clone());
-        let host = Host { images, locals, reporter, ignore, asked: Asked::default() };
+        let (locals, layouts) = (contexts.locals.clone(), contexts.layouts.clone());
+        let host = Host { images, locals, layouts, fetcher, reporter, ignore, asked: Asked::default() };
         let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
             [] => vec![None],
             several => several.iter().cloned().map(Some).collect(),
         };
         let mut lowerings = Vec::with_capacity(platforms.len());
         for platform in &platforms {
-            let asked = frontend_request(request, &input, &contexts, platform.clone(), platforms.len() > 1)?;
+            let asked = frontend_request(request, &input, &contexts.named, platform.clone(), platforms.len() > 1)?;
             lowerings.push(self.lower(&dockerfile, &input, &asked, &host, request.color).await?);
         }
         for warning in lowerings.first().iter().flat_map(|first| &first.lowered.warnings) {
@@ -124,6 +127,19 @@ impl Builder {
             built.push(self.solve(lowering, &worker, &input).await?);
         }
         self.export(request, outputs, built).await
+    }
+
+    /// Returns what carries out operations for a request.
+    fn worker(&self, request: &BuildRequest, contexts: &Contexts) -> Arc<Worker> {
+        let session = InProcess {
+            locals: contexts.locals.clone(),
+            secrets: request.secrets.clone(),
+            ssh: request.ssh.clone(),
+            layouts: contexts.layouts.clone(),
+            search_path: self.parts.search_path.clone(),
+        };
+        let (images, roots, network) = (self.parts.images.clone(), self.parts.roots.clone(), self.parts.network.clone());
+        Arc::new(Worker::new(images, roots, Arc::new(network), Arc::new(session), self.parts.reporter.clone()))
     }
 
     /// Waits until nothing runs any more, after a build was given up.
@@ -230,22 +246,12 @@ impl Builder {
     }
 }
 
-/// Returns the local directories by name, and the named contexts as the frontend knows them.
-fn contexts(request: &BuildRequest, input: &Input) -> (BTreeMap<String, PathBuf>, BTreeMap<String, String>) {
-    let mut locals: BTreeMap<String, PathBuf> = BTreeMap::new();
-    locals.extend(input.directory.clone().map(|directory| (CONTEXT.to_owned(), directory)));
-    let mut contexts = BTreeMap::new();
-    for (name, value) in &request.build_contexts {
-        let remote = value.contains("://") || value.starts_with("git@");
-        let value = if remote {
-            value.clone()
-        } else {
-            locals.insert(name.clone(), PathBuf::from(value));
-            format!("local:{name}")
-        };
-        contexts.insert(name.clone(), value);
-    }
-    (locals, contexts)
+/// Returns the build arguments, those of the caller's environment among them.
+fn build_args(request: &BuildRequest) -> BTreeMap<String, String> {
+    let mut build_args = request.proxies.clone();
+    build_args.extend(request.source_date_epoch.clone().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
+    build_args.extend(request.build_args.clone());
+    build_args
 }
 
 /// Translates a request for one platform into the frontend's words.
@@ -256,9 +262,6 @@ fn frontend_request(
     platform: Option<Platform>,
     multi_platform: bool,
 ) -> Result<Request, BuildError> {
-    let mut build_args = request.proxies.clone();
-    build_args.extend(request.source_date_epoch.clone().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
-    build_args.extend(request.build_args.clone());
     let allow = request.allow.iter().filter_map(|name| match name.as_str() {
         "network.host" => Some(Entitlement::NetworkHost),
         "security.insecure" => Some(Entitlement::SecurityInsecure),
@@ -268,7 +271,7 @@ fn frontend_request(
         target: request.target.clone(),
         platform,
         multi_platform,
-        build_args,
+        build_args: build_args(request),
         labels: request.labels.clone(),
         no_cache: match &request.no_cache {
             NoCache::Off => rbuild_lower::NoCache::Off,

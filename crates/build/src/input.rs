@@ -37,13 +37,10 @@ pub(crate) fn read(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path)
     match &request.context {
         ContextSource::Directory(directory) => directory_input(request, directory, stdin),
         ContextSource::Stdin => stdin_input(request, stdin, scratch),
-        ContextSource::Git(url) => Err(unsupported(url, "a git repository")),
-        ContextSource::Http(url) => Err(unsupported(url, "an http address")),
+        ContextSource::Git(address) | ContextSource::Http(address) => {
+            Err(BuildError::Input(format!("build context `{address}` is not a directory")))
+        }
     }
-}
-
-fn unsupported(url: &str, what: &str) -> BuildError {
-    BuildError::Input(format!("build context `{url}`: {what} as a build context is not supported yet; fetch it and give its directory"))
 }
 
 fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Read) -> Result<Input, BuildError> {
@@ -90,7 +87,7 @@ fn read_dockerfile(path: &Path) -> Result<Vec<u8>, BuildError> {
     read_limited(&mut file, &path.display().to_string())
 }
 
-fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, BuildError> {
+pub(crate) fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, BuildError> {
     let mut bytes = Vec::new();
     let read = from.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| BuildError::Input(format!("failed to read dockerfile: {name}: {error}")))?;
@@ -100,7 +97,7 @@ fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, BuildError> 
     Ok(bytes)
 }
 
-fn text(bytes: &[u8], request: &BuildRequest) -> Result<Arc<str>, BuildError> {
+pub(crate) fn text(bytes: &[u8], request: &BuildRequest) -> Result<Arc<str>, BuildError> {
     let lossy = String::from_utf8_lossy(bytes);
     let decoded = decode(bytes).map_err(|error| BuildError::dockerfile(&[*error], "Dockerfile", &lossy, request.color))?;
     Ok(decoded.into())

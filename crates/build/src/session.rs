@@ -1,6 +1,7 @@
 //! The client's side of a build in the same process.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use rbuild_ops::{LocalDirectory, Session};
@@ -12,6 +13,8 @@ pub(crate) struct InProcess {
     pub(crate) locals: BTreeMap<String, PathBuf>,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) ssh: Vec<SshSource>,
+    pub(crate) layouts: BTreeMap<String, PathBuf>,
+    pub(crate) search_path: Option<OsString>,
 }
 
 impl Session for InProcess {
@@ -29,5 +32,13 @@ impl Session for InProcess {
 
     fn ssh_agent(&self, id: &str) -> Option<PathBuf> {
         self.ssh.iter().find(|agent| agent.id == id).map(|agent| agent.socket.clone())
+    }
+
+    fn layout(&self, id: &str) -> Option<PathBuf> {
+        self.layouts.get(id).cloned()
+    }
+
+    fn search_path(&self) -> Option<OsString> {
+        self.search_path.clone()
     }
 }

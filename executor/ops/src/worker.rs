@@ -53,6 +53,11 @@ impl Worker {
         &self.images
     }
 
+    /// Returns who hears of progress.
+    pub fn reporter(&self) -> &Arc<dyn Reporter> {
+        &self.reporter
+    }
+
     pub(crate) fn store(&self) -> &Store {
         self.images.store()
     }

@@ -1,6 +1,8 @@
 //! The build context as ops.
 
-use rbuild_graph::{Builder, Node, Output, pb};
+use std::collections::BTreeMap;
+
+use rbuild_graph::{Builder, Definition, Node, Output, pb};
 
 use crate::globals::{EPOCH, Globals};
 use crate::names::{internal, named};
@@ -26,21 +28,36 @@ impl Context {
     }
 }
 
+/// Returns the graph of a context that is not a directory of the client, as [`lower`](crate::lower()) begins it, so
+/// that the Dockerfile can be read from it first; none for the others.
+///
+/// # Errors
+/// Says what is wrong with the address.
+pub fn remote_context(context: &MainContext, build_args: &BTreeMap<String, String>) -> Result<Option<Definition>, String> {
+    let mut builder = Builder::new();
+    let output = open_remote(context, build_args, &mut builder)?;
+    Ok(output.map(|output| builder.finish(Some(output), Vec::new())))
+}
+
 /// Returns the source op of a context that is not a directory of the client.
 pub(crate) fn source(request: &Request, globals: &Globals) -> Result<Option<pb::SourceOp>, String> {
-    match &request.context {
+    remote_source(&request.context, &globals.build_args)
+}
+
+fn remote_source(context: &MainContext, build_args: &BTreeMap<String, String>) -> Result<Option<pb::SourceOp>, String> {
+    match context {
         MainContext::Local { .. } | MainContext::Empty => Ok(None),
         MainContext::Archive { address, .. } | MainContext::File(address) => {
             Ok(Some(source_op::http(address, "context", None)))
         }
         MainContext::Git(address) => {
             let mut git = git::parse(address)?.ok_or_else(|| format!("invalid git context {address}"))?;
-            let keep = globals.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+            let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
             if keep.and_then(rbuild_dockerfile::literal::boolean) == Some(true) {
                 git.keep_git_dir = Some(true);
             }
             // X007: with a fixed time, files get the time of their commit.
-            if git.mtime.is_none() && globals.build_args.get(EPOCH).is_some_and(|epoch| !epoch.is_empty()) {
+            if git.mtime.is_none() && build_args.get(EPOCH).is_some_and(|epoch| !epoch.is_empty()) {
                 git.mtime = Some("commit".to_owned());
             }
             if git.like_a_path {
@@ -53,19 +70,27 @@ pub(crate) fn source(request: &Request, globals: &Globals) -> Result<Option<pb::
 
 /// Makes the ops of the context; a directory of the client is only reserved.
 pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) -> Result<Context, String> {
-    let Some(source) = source(request, globals)? else {
-        return Ok(match request.context {
-            MainContext::Local { .. } => Context::Local(builder.reserve()),
-            _ => Context::Fixed(None),
-        });
+    match request.context {
+        MainContext::Local { .. } => Ok(Context::Local(builder.reserve())),
+        _ => open_remote(&request.context, &globals.build_args, builder).map(Context::Fixed),
+    }
+}
+
+fn open_remote(
+    context: &MainContext,
+    build_args: &BTreeMap<String, String>,
+    builder: &mut Builder,
+) -> Result<Option<Output>, String> {
+    let Some(source) = remote_source(context, build_args)? else {
+        return Ok(None);
     };
-    let name = match &request.context {
+    let name = match context {
         MainContext::Git(address) => internal(&format!("load git source {address}")),
         _ => internal("load remote build context"),
     };
     let output = source_op::add_source(builder, source, None, &name, &[]);
-    let MainContext::Archive { directory, .. } = &request.context else {
-        return Ok(Context::Fixed(Some(output)));
+    let MainContext::Archive { directory, .. } = context else {
+        return Ok(Some(output));
     };
     let unpack = pb::FileActionCopy {
         src: "/context".to_owned(),
@@ -77,7 +102,7 @@ pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) 
     };
     let unpacked = copy_into_scratch(builder, output, unpack, "[internal] unpack build context");
     if directory.is_empty() {
-        return Ok(Context::Fixed(Some(unpacked)));
+        return Ok(Some(unpacked));
     }
     let part = pb::FileActionCopy {
         src: crate::path::join("/", directory),
@@ -87,7 +112,7 @@ pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) 
         dir_copy_contents: true,
         ..pb::FileActionCopy::default()
     };
-    Ok(Context::Fixed(Some(copy_into_scratch(builder, unpacked, part, "[internal] select build context"))))
+    Ok(Some(copy_into_scratch(builder, unpacked, part, "[internal] select build context")))
 }
 
 fn copy_into_scratch(builder: &mut Builder, from: Output, copy: pb::FileActionCopy, name: &str) -> Output {

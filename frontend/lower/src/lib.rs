@@ -33,6 +33,7 @@ mod text;
 mod variables;
 
 pub use bridge::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
+pub use context::remote_context;
 pub use error::LowerError;
 pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Scan, UsedImage};
 pub use request::{Entitlement, MainContext, NoCache, Request};

@@ -11,7 +11,7 @@ use rbuild_oci::Reference;
 use crate::exchange;
 use crate::ui::{self, Failure};
 use crate::value;
-use crate::world::{World, stdin, stdout, variable_or_empty};
+use crate::world::{World, stdin, stdout, variable, variable_or_empty};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -293,7 +293,7 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     }
     let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode(&args.progress) };
     let (reporter, display) = exchange::show(mode, "Building");
-    let parts = Parts { images: world.images().clone(), roots: world.roots(), network: world.network()?, reporter, stdin, stdout };
+    let parts = Parts { images: world.images().clone(), roots: world.roots(), network: world.network()?, reporter, search_path: variable("PATH").map(Into::into), stdin, stdout };
     let built = Builder::new(parts).and_then(|builder| world.runtime().block_on(interruptible(&builder, &request)));
     let failure = built.as_ref().err().map(|error| rbuild_progress::Failure {
         message: String::new(),
