@@ -19,13 +19,19 @@ pub(crate) const TESTS: &[Test] = &[
 
 fn memory() -> Result<()> {
     let fixture = Fixture::new()?;
-    for init in [true, false] {
-        let mut spec = fixture.spec("x=$(dd if=/dev/zero bs=1M count=200 2>/dev/null | tr '\\0' x); echo survived");
-        spec.args[2] = "/bin/busybox dd if=/dev/zero of=/dev/shm/x bs=1M count=60; echo survived".to_owned();
+    for (init, script) in [
+        (true, "dd if=/dev/zero of=/dev/shm/x bs=1M count=60; echo survived"),
+        (false, "dd if=/dev/zero of=/dev/shm/x bs=1M count=60; echo survived"),
+        (true, "/bin/busybox tail -c 100m /dev/zero; echo survived"),
+        (true, "exec /bin/busybox tail -c 100m /dev/zero"),
+        (false, "exec /bin/busybox tail -c 100m /dev/zero"),
+    ] {
+        let mut spec = fixture.spec(script);
         spec.init = init;
         spec.limits = Limits { memory: Some(16 << 20), memory_swap: Some(16 << 20), ..Limits::default() };
         let output = run(&spec)?;
         ensure!(output.exit.oom, "{output:?}");
+        ensure!(!script.starts_with("exec") || output.exit.code == 137, "{output:?}");
         ensure!(output.exit.stats.memory_peak.is_some_and(|peak| (1 << 20..17 << 20).contains(&peak)), "{output:?}");
     }
     Ok(())
