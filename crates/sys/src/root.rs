@@ -225,7 +225,8 @@ fn walk(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd>
             if links > MAX_LINKS {
                 return Err(Errno::LOOP.into());
             }
-            let link = openat(here, name.as_os_str(), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let link =
+                openat(here, name.as_os_str(), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             let target = read_link_fd(link)?;
             if target.is_absolute() {
                 stack.clear();

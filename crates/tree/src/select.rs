@@ -159,17 +159,17 @@ impl Walk<'_> {
         waiting: &mut Vec<Node>,
     ) -> Result<(), TreeError> {
         for child in self.tree.children(path)? {
-            let below = child.path.strip_prefix(&self.base).unwrap_or(&child.path).to_owned();
+            let below = || child.path.strip_prefix(&self.base).unwrap_or(&child.path);
             let (keep, include) = match self.filter.include {
-                Some(matcher) => matcher.matches_below(&below, included),
+                Some(matcher) => matcher.matches_below(below(), included),
                 None => (true, ParentMatch::default()),
             };
             let (drop, exclude) = match self.filter.exclude {
-                Some(matcher) => matcher.matches_below(&below, excluded),
+                Some(matcher) => matcher.matches_below(below(), excluded),
                 None => (false, ParentMatch::default()),
             };
             let is_directory = child.metadata.kind.is_directory();
-            if drop && (!is_directory || self.filter.exclude.is_some_and(|m| m.prunes(&below))) {
+            if drop && (!is_directory || self.filter.exclude.is_some_and(|m| m.prunes(below()))) {
                 continue;
             }
             if is_directory {

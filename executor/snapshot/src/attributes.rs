@@ -102,7 +102,8 @@ impl Ids {
             Ok(()) => Ok(false),
             Err(error) if self.single && is_denied(&error) => {
                 let owner = format!("{}:{}", wanted.uid, wanted.gid);
-                xattr::set(file, OWNER, owner.as_bytes()).map_err(SnapshotError::entry("recording the owner of", path))?;
+                xattr::set(file, OWNER, owner.as_bytes())
+                    .map_err(SnapshotError::entry("recording the owner of", path))?;
                 Ok(true)
             }
             Err(error) => Err(unset(error, path, wanted)),

@@ -43,15 +43,11 @@ pub struct DiffReport {
 }
 
 /// Writes what the tree layer `upper` changes upon `below` as an uncompressed layer tar.
-pub fn diff<W: Write>(
-    upper: &Path,
-    below: &MergedView,
-    options: &DiffOptions,
-    out: W,
-) -> Result<(W, DiffReport)> {
+pub fn diff<W: Write>(upper: &Path, below: &MergedView, options: &DiffOptions, out: W) -> Result<(W, DiffReport)> {
     let upper = TreeLayer::open(upper)?;
     let writer = LayerWriter::new(HashingWriter::new(out));
-    let mut diff = Diff { upper: &upper, below, options, writer, entries: 0, parents: Vec::new(), first: HashMap::new() };
+    let mut diff =
+        Diff { upper: &upper, below, options, writer, entries: 0, parents: Vec::new(), first: HashMap::new() };
     diff.changed(Path::new(""))?;
     let entries = diff.entries;
     let (out, digest, tar_size) = diff.writer.finish()?.finish();

@@ -43,7 +43,9 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// An owner of a layer has no id on this side of the user namespace.
-    #[error("layer entry `{path}` belongs to {uid}:{gid}, which the user namespace does not map (add ranges to /etc/subuid and /etc/subgid)")]
+    #[error(
+        "layer entry `{path}` belongs to {uid}:{gid}, which the user namespace does not map (add ranges to /etc/subuid and /etc/subgid)"
+    )]
     Unmapped {
         /// The entry, escaped.
         path: String,

@@ -5,16 +5,16 @@
 
 mod apply;
 mod attributes;
-pub mod diff;
-pub mod error;
+mod diff;
+mod error;
 mod fuse;
 mod make;
 mod materialize;
 mod overlay;
 mod reduce;
-pub mod roots;
-pub mod unpack;
-pub mod view;
+mod roots;
+mod unpack;
+mod view;
 
 pub use diff::{DiffOptions, DiffReport, diff};
 pub use error::SnapshotError;

@@ -68,8 +68,14 @@ enum Finish {
     Nothing,
     /// A tree that stands for lowers beyond the limit is no longer wanted.
     Discard(PathBuf),
-    Unmount { mount: FuseMount, tree: PathBuf },
-    Reduce { below: MergedView, copied: Stamp },
+    Unmount {
+        mount: FuseMount,
+        tree: PathBuf,
+    },
+    Reduce {
+        below: MergedView,
+        copied: Stamp,
+    },
 }
 
 /// A finished layer in tree form.

@@ -88,8 +88,7 @@ fn other_tools_read_what_is_written() {
 #[test]
 fn what_other_tools_write_is_read() {
     let text = text();
-    let tools =
-        [("gzip", Format::Gzip), ("bzip2", Format::Bzip2), ("xz", Format::Xz), ("zstd", Format::Zstd)];
+    let tools = [("gzip", Format::Gzip), ("bzip2", Format::Bzip2), ("xz", Format::Xz), ("zstd", Format::Zstd)];
     for (program, format) in tools {
         if let Some(output) = pipe(program, &["-c", "-1"], &text) {
             let twice = [output.clone(), output].concat();

@@ -16,6 +16,7 @@
 //! (git's index solves the same problem the same way).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 
 use rbuild_oci::Digest;
@@ -66,7 +67,26 @@ pub(super) struct Known {
 /// The remembered digests of a context directory, kept in one file.
 #[derive(Debug, Default)]
 pub struct ContextIndex {
-    records: HashMap<(u64, u64), (State, Known)>,
+    records: Vec<(State, Known)>,
+    by_inode: HashMap<(u64, u64), u32, BuildHasherDefault<InodeHasher>>,
+}
+
+/// Spreads device and inode numbers; nobody gains anything by choosing them.
+#[derive(Debug, Default)]
+struct InodeHasher(u64);
+
+impl Hasher for InodeHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 impl ContextIndex {
@@ -86,16 +106,20 @@ impl ContextIndex {
     }
 
     pub(super) fn get(&self, state: &State) -> Option<&Known> {
-        let (remembered, known) = self.records.get(&(state.device, state.inode))?;
+        let at = *self.by_inode.get(&(state.device, state.inode))?;
+        let (remembered, known) = self.records.get(at as usize)?;
         (remembered == state).then_some(known)
     }
 
+    /// Remembers a file; the caller sees to it that no inode comes twice.
     pub(super) fn insert(&mut self, state: State, known: Known) {
-        self.records.insert((state.device, state.inode), (state, known));
+        let at = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        self.by_inode.insert((state.device, state.inode), at);
+        self.records.push((state, known));
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &(State, Known)> {
-        self.records.values()
+        self.records.iter()
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), TreeError> {
@@ -110,7 +134,7 @@ impl ContextIndex {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(self.records.len() as u64).to_le_bytes());
-        for (state, known) in self.records.values() {
+        for (state, known) in &self.records {
             for number in [state.device, state.inode, state.size] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
@@ -137,14 +161,15 @@ impl ContextIndex {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut input = Fields(bytes);
-        let good = input.take(8)? == MAGIC
-            && input.u32()? == VERSION
-            && input.u32()? == libdeflater::crc32(bytes.get(16..)?);
+        let good =
+            input.take(8)? == MAGIC && input.u32()? == VERSION && input.u32()? == libdeflater::crc32(bytes.get(16..)?);
         if !good {
             return None;
         }
         let count = usize::try_from(input.u64()?).ok().filter(|count| *count <= bytes.len() / 80)?;
-        let mut records = HashMap::with_capacity(count);
+        let mut index = Self::default();
+        index.records.reserve(count);
+        index.by_inode.reserve(count);
         for _ in 0..count {
             let (device, inode, size) = (input.u64()?, input.u64()?, input.u64()?);
             let (mtime, ctime) = (input.stamp()?, input.stamp()?);
@@ -159,9 +184,9 @@ impl ContextIndex {
                 xattrs.insert(name, attributes.take(value_length)?.to_vec());
             }
             let state = State { device, inode, size, mtime, ctime };
-            records.insert((device, inode), (state, Known { digest, xattrs }));
+            index.insert(state, Known { digest, xattrs });
         }
-        input.0.is_empty().then_some(Self { records })
+        input.0.is_empty().then_some(index)
     }
 }
 

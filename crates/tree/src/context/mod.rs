@@ -108,8 +108,8 @@ impl Listing {
         let mut index = ContextIndex::default();
         let mut seen = HashSet::new();
         for (state, known) in self.states.iter().zip(&memory.known) {
-            seen.insert((state.device, state.inode));
-            if let Some(known) = known.as_ref().filter(|_| state.is_settled(memory.began)) {
+            let is_first = seen.insert((state.device, state.inode));
+            if let Some(known) = known.as_ref().filter(|_| is_first && state.is_settled(memory.began)) {
                 index.insert(*state, known.clone());
             }
         }

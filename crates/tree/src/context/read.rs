@@ -33,9 +33,7 @@ impl Listing {
     fn steady(&self, at: usize) -> Result<Steady, TreeError> {
         let path = &self.entries[at].path;
         let (file, stat) = self.root.open_exact(path).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                TreeError::Io { action: "opening", path: self.path.join(path), source }
-            }
+            io::ErrorKind::PermissionDenied => TreeError::Io { action: "opening", path: self.path.join(path), source },
             _ if source.raw_os_error().is_some_and(|code| code == EMFILE || code == ENFILE || code == EIO) => {
                 TreeError::Io { action: "opening", path: self.path.join(path), source }
             }

@@ -60,20 +60,9 @@ struct Queue {
 }
 
 /// Returns the kept entries below `root`, parents before children, sorted.
-pub(super) fn scan(
-    root: Dir,
-    ignore: &Matcher,
-    index: &ContextIndex,
-    threads: usize,
-) -> Result<Vec<Found>, TreeError> {
+pub(super) fn scan(root: Dir, ignore: &Matcher, index: &ContextIndex, threads: usize) -> Result<Vec<Found>, TreeError> {
     let shared = Shared { ignore, index, queue: Mutex::default(), wake: Condvar::new() };
-    let first = Task {
-        parent: None,
-        name: OsString::new(),
-        path: PathBuf::new(),
-        matched: Arc::default(),
-        id: 0,
-    };
+    let first = Task { parent: None, name: OsString::new(), path: PathBuf::new(), matched: Arc::default(), id: 0 };
     shared.queue().numbered = 1;
     shared.finish(0, read_directory(&shared, Arc::new(root), &first));
     shared.work(MANY);

@@ -32,7 +32,10 @@ fn check(ignore: &str, expect: &[&str]) {
 
 #[test]
 fn lists_what_is_not_ignored_in_tree_order() {
-    check("", &["a", "a.b", "d", "d/x", "d/y", "d/y/z", "d-e", "node", "node/m", "node/m/deep", "node/m/deep/f", "node/n"]);
+    check(
+        "",
+        &["a", "a.b", "d", "d/x", "d/y", "d/y/z", "d-e", "node", "node/m", "node/m/deep", "node/m/deep/f", "node/n"],
+    );
     check("node d/y", &["a", "a.b", "d", "d/x", "d-e"]);
     check("* !d/y", &["d", "d/y", "d/y/z"]);
     check("* !node/*/deep", &["node", "node/m", "node/m/deep", "node/m/deep/f"]);

@@ -5,9 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::read::{Archive, Header};
-use super::sparse::Segment;
 use super::TarError;
+use super::header::Header;
+use super::read::Archive;
+use super::sparse::Segment;
 
 /// All headers of a tar and the open file to read contents from.
 #[derive(Debug)]

@@ -5,7 +5,9 @@
 //! are bounded, and what is malformed ends the reading.
 
 mod block;
+mod header;
 mod index;
+mod input;
 mod pax;
 mod read;
 mod sparse;
@@ -14,8 +16,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use header::{EntryKind, Header};
 pub use index::{IndexedEntry, TarIndex, read_segments};
-pub use read::{Archive, Entry, EntryKind, Header};
+pub use read::{Archive, Entry};
 pub use sparse::Segment;
 pub use write::LayerWriter;
 

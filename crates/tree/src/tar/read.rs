@@ -1,91 +1,16 @@
 //! Reading tars as a stream.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::ffi::OsString;
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use super::block::{self, Block, Dialect};
+use super::header::{Header, Merged, entry_kind, xattrs};
+use super::input::Input;
 use super::pax::{self, Records};
 use super::sparse::{self, DataMap, GnuMap, Layout, Segment};
 use super::{BLOCK, MAX_EXTENSION, TarError, padding};
-use crate::entry::{Device, Time, Xattrs};
-
-/// How much is read at once from a stream that cannot seek.
-const BUFFER: usize = 128 * 1024;
-
-/// What an entry of a tar is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file.
-    File,
-    /// Another name of an earlier entry, as named in the archive.
-    HardLink(PathBuf),
-    /// A symbolic link.
-    Symlink(PathBuf),
-    /// A directory.
-    Directory,
-    /// A character device.
-    CharDevice(Device),
-    /// A block device.
-    BlockDevice(Device),
-    /// A named pipe.
-    Fifo,
-}
-
-/// An entry's header after all extensions are merged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// The name as in the archive: may be absolute, hold `..`, end in a slash. See [`clean`](Self::clean_path).
-    pub path: PathBuf,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Permission bits (07777).
-    pub mode: u32,
-    /// The owner.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// Size of the content once holes are filled; 0 for all but regular files.
-    pub size: u64,
-    /// When the content changed.
-    pub mtime: Time,
-    /// All `SCHILY.xattr.` records.
-    pub xattrs: Xattrs,
-    /// The runs of data, if the file has holes.
-    pub sparse: Option<Vec<Segment>>,
-    /// Where the data begins in the stream.
-    pub data_offset: u64,
-    /// How many bytes the data takes in the stream.
-    pub data_size: u64,
-}
-
-impl Header {
-    /// Returns the path as one inside a root: relative, `.` dropped, `..` resolved by its letters and stopped at
-    /// the root; empty for the root itself.
-    pub fn clean_path(&self) -> PathBuf {
-        clean(&self.path)
-    }
-
-    /// Returns the target of a hard link in the same form.
-    pub fn clean_link_target(&self) -> Option<PathBuf> {
-        match &self.kind {
-            EntryKind::HardLink(target) => Some(clean(target)),
-            _ => None,
-        }
-    }
-}
-
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
-}
 
 /// A tar read as a stream.
 pub struct Archive<R> {
@@ -126,20 +51,15 @@ struct Extensions {
 impl<R: Read> Archive<R> {
     /// Starts reading `input`.
     pub fn new(input: R) -> Self {
-        Self::with_input(Input::new(input, BUFFER))
+        Self::with_input(Input::new(input))
     }
 
     /// Starts reading `input`, jumping over content that nobody reads.
-    pub fn seekable(mut input: R) -> Result<Self, TarError>
+    pub fn seekable(input: R) -> Result<Self, TarError>
     where
         R: Seek,
     {
-        let start = input.stream_position().map_err(|e| TarError::Io("seeking in", e))?;
-        let end = input.seek(SeekFrom::End(0)).map_err(|e| TarError::Io("seeking in", e))?;
-        input.seek(SeekFrom::Start(start)).map_err(|e| TarError::Io("seeking in", e))?;
-        let mut input = Input::new(input, 8 * BLOCK);
-        input.jump = Some((|input, by| input.seek_relative(by), end.saturating_sub(start)));
-        Ok(Self::with_input(input))
+        Ok(Self::with_input(Input::seekable(input)?))
     }
 
     fn with_input(input: Input<R>) -> Self {
@@ -161,8 +81,7 @@ impl<R: Read> Archive<R> {
 
     /// Returns what follows the archive's end, beginning with what was read ahead.
     pub fn into_rest(self) -> impl Read {
-        let Input { inner, buffer, start, end, .. } = self.input;
-        io::Cursor::new(buffer[start..end].to_vec()).chain(inner)
+        self.input.into_rest()
     }
 
     fn next_header(&mut self) -> Result<Option<Header>, TarError> {
@@ -262,7 +181,7 @@ impl<R: Read> Archive<R> {
         };
         (self.left, self.padding) = (size, padding(size));
         self.merge_sparse(kind, block, dialect, &records, &mut header, &mut path)?;
-        header.path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        header.path = PathBuf::from(OsString::from_vec(path));
         Ok(header)
     }
 
@@ -341,65 +260,6 @@ impl<R: Read> Archive<R> {
     }
 }
 
-/// A header block seen through the records before it: a record wins over its field.
-struct Merged<'a> {
-    block: &'a Block,
-    records: &'a Records,
-}
-
-impl Merged<'_> {
-    fn record(&self, key: &str) -> Option<&[u8]> {
-        self.records.get(key.as_bytes()).filter(|value| !value.is_empty()).map(Vec::as_slice)
-    }
-
-    fn number(&self, key: &str, field: std::ops::Range<usize>) -> Option<i64> {
-        let stored = block::number(&self.block[field])?;
-        self.record(key).map_or(Some(stored), pax::integer)
-    }
-
-    /// Returns an id; 2^32-1 and what lies beyond would become another id on the way to the kernel.
-    fn id(&self, key: &str, field: std::ops::Range<usize>) -> Option<u32> {
-        let id = self.number(key, field)?;
-        u32::try_from(id).ok().filter(|id| *id != u32::MAX)
-    }
-
-    fn mtime(&self) -> Option<Time> {
-        let stored = block::number(&self.block[block::MTIME])?;
-        // Not kept, but refused by other readers if malformed.
-        for key in ["atime", "ctime"] {
-            self.record(key).map_or(Some(Time::EPOCH), pax::time)?;
-        }
-        self.record("mtime").map_or(Some(Time::from_seconds(stored)), pax::time)
-    }
-}
-
-fn entry_kind(kind: u8, link: Vec<u8>, block: &Block, dialect: Dialect) -> Result<EntryKind, &'static str> {
-    let link = PathBuf::from(std::ffi::OsString::from_vec(link));
-    let device = || {
-        if dialect == Dialect::V7 {
-            return Ok(Device::default());
-        }
-        let number = |field: std::ops::Range<usize>| block::number(&block[field]).and_then(|n| u32::try_from(n).ok());
-        let (major, minor) = (number(block::MAJOR), number(block::MINOR));
-        major.zip(minor).map(|(major, minor)| Device { major, minor }).ok_or("a bad device number")
-    };
-    Ok(match kind {
-        b'0' | b'S' => EntryKind::File,
-        b'1' => EntryKind::HardLink(link),
-        b'2' => EntryKind::Symlink(link),
-        b'3' => EntryKind::CharDevice(device()?),
-        b'4' => EntryKind::BlockDevice(device()?),
-        b'5' => EntryKind::Directory,
-        b'6' => EntryKind::Fifo,
-        _ => return Err("an entry of unknown type"),
-    })
-}
-
-fn xattrs(records: &Records) -> Xattrs {
-    let pairs = records.iter().filter_map(|(key, value)| Some((key.strip_prefix(pax::XATTR)?, value)));
-    pairs.filter(|(name, _)| !name.is_empty()).map(|(name, value)| (name.to_vec(), value.clone())).collect()
-}
-
 impl<R: Read> Entry<'_, R> {
     /// Reads stored bytes only, without holes; see [`Header::sparse`] for where they belong.
     pub fn read_data(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -436,115 +296,5 @@ impl<R: Read> Read for Entry<'_, R> {
         };
         self.position += read as u64;
         Ok(read)
-    }
-}
-
-/// The stream with its read-ahead and the number of bytes taken from it.
-struct Input<R> {
-    inner: R,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    offset: u64,
-    jump: Option<(Jump<R>, u64)>,
-}
-
-/// Seeks forward; beside it stands the stream's length.
-type Jump<R> = fn(&mut R, i64) -> io::Result<()>;
-
-impl<R: Read> Input<R> {
-    fn new(inner: R, capacity: usize) -> Self {
-        Self { inner, buffer: vec![0; capacity], start: 0, end: 0, offset: 0, jump: None }
-    }
-
-    /// Reads up to `buf.len()` bytes; 0 only at the end.
-    fn some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end {
-            if buf.len() >= self.buffer.len() {
-                let read = read_retrying(&mut self.inner, buf)?;
-                self.offset += read as u64;
-                return Ok(read);
-            }
-            self.start = 0;
-            self.end = 0;
-            self.end = read_retrying(&mut self.inner, &mut self.buffer)?;
-        }
-        let take = buf.len().min(self.end - self.start);
-        buf[..take].copy_from_slice(&self.buffer[self.start..self.start + take]);
-        self.start += take;
-        self.offset += take as u64;
-        Ok(take)
-    }
-
-    /// Fills `buf` as far as the stream goes.
-    fn fill(&mut self, buf: &mut [u8]) -> Result<usize, TarError> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match self.some(&mut buf[filled..]).map_err(|e| TarError::Io("reading", e))? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        Ok(filled)
-    }
-
-    fn exact(&mut self, buf: &mut [u8]) -> Result<(), TarError> {
-        if self.fill(buf)? < buf.len() { Err(self.malformed("the stream ends within an entry")) } else { Ok(()) }
-    }
-
-    /// Reads a header block; false if the stream ends right before it.
-    fn block(&mut self, block: &mut Block) -> Result<bool, TarError> {
-        match self.fill(block)? {
-            0 => Ok(false),
-            BLOCK => Ok(true),
-            _ => Err(self.malformed("the stream ends within a header")),
-        }
-    }
-
-    fn skip(&mut self, count: u64) -> Result<(), TarError> {
-        if self.skip_some(count)? < count { Err(self.malformed("the stream ends within a file")) } else { Ok(()) }
-    }
-
-    fn skip_padding(&mut self, count: u64) -> Result<(), TarError> {
-        self.skip_some(count).map(drop)
-    }
-
-    fn skip_some(&mut self, count: u64) -> Result<u64, TarError> {
-        let ahead = (self.end - self.start) as u64;
-        let from_buffer = count.min(ahead);
-        self.start += from_buffer as usize;
-        self.offset += from_buffer;
-        let mut left = count - from_buffer;
-        if let Some((jump, length)) = self.jump {
-            let within = left.min(length.saturating_sub(self.offset));
-            jump(&mut self.inner, within.cast_signed()).map_err(|e| TarError::Io("seeking in", e))?;
-            self.offset += within;
-            return Ok(from_buffer + within);
-        }
-        while left > 0 {
-            (self.start, self.end) = (0, 0);
-            let read = read_retrying(&mut self.inner, &mut self.buffer).map_err(|e| TarError::Io("reading", e))?;
-            if read == 0 {
-                break;
-            }
-            let take = left.min(read as u64);
-            (self.start, self.end) = (take as usize, read);
-            self.offset += take;
-            left -= take;
-        }
-        Ok(count - left)
-    }
-
-    fn malformed(&self, reason: impl Into<String>) -> TarError {
-        TarError::Malformed { offset: self.offset, reason: reason.into() }
-    }
-}
-
-fn read_retrying(input: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match input.read(buf) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

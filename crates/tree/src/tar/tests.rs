@@ -342,9 +342,8 @@ fn hostile_archives_are_refused() {
 
 #[test]
 fn hostile_sparse_maps_are_refused() {
-    let sparse = |records: String, data: &[u8]| {
-        Raw::default().entry(b'x', "p", records.as_bytes()).entry(b'0', "f", data).end()
-    };
+    let sparse =
+        |records: String, data: &[u8]| Raw::default().entry(b'x', "p", records.as_bytes()).entry(b'0', "f", data).end();
     let records = |list: &[(&str, &str)]| {
         let records: pax::Records = list.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
         String::from_utf8(pax::format(&records)).unwrap()

@@ -58,7 +58,7 @@ fn check_diff(base: Tar, upper: Tar, expect: &str) {
     let blob = place.blob("base.tar", &base.clone().end());
     let base = place.tree("base", base);
     let upper_tree = place.tree("upper", upper);
-    let bytes = diff_bytes(&place.path("upper"), &[base.clone()]);
+    let bytes = diff_bytes(&place.path("upper"), std::slice::from_ref(&base));
     assert_eq!(entries(&bytes), expect);
     assert!(diff_bytes(&place.path("upper"), &[blob]) == bytes, "the form below does not matter");
     let [before, after] = [upper_tree, place.blob("diff.tar", &bytes)];
@@ -137,7 +137,8 @@ fn in_overlay(lowers: &[&Path], upper: &Path, work: &Path, script: &str) -> bool
         upper.display(),
         work.display()
     );
-    let script = format!("mount -t overlay overlay -o {options} {0} && cd {0} && {{ set -e; {script}\n}}", merged.display());
+    let script =
+        format!("mount -t overlay overlay -o {options} {0} && cd {0} && {{ set -e; {script}\n}}", merged.display());
     let status = Command::new("unshare").args(["-m", "sh", "-c", &script]).status();
     status.is_ok_and(|status| status.success())
 }
@@ -155,7 +156,7 @@ fn root_the_kernels_overlay_is_understood() {
     if !in_overlay(&[&place.path("base")], &upper, &work, &script) {
         return eprintln!("skipped: no overlay can be mounted here");
     }
-    let bytes = diff_bytes(&upper, &[base.clone()]);
+    let bytes = diff_bytes(&upper, std::slice::from_ref(&base));
     assert_eq!(
         entries(&bytes),
         "d/ d/a d/.wh.b d/linked d/new=d/linked deep/ deep/er/ deep/er/est/ deep/er/est/f e/ e/.wh.f e/.wh.g e/only \

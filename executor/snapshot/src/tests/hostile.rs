@@ -130,7 +130,8 @@ fn sizes_are_limited() {
     let big = tar().file("a", &"x".repeat(600)).file("b", &"x".repeat(600)).end();
     let error = unpack(big.as_slice(), &place.dir("a"), &small).unwrap_err();
     assert!(matches!(error, SnapshotError::TooLarge { limit: 1000 }), "{error}");
-    let records = [("GNU.sparse.map", "0,0"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.size", "9223372036854775807")];
+    let records =
+        [("GNU.sparse.map", "0,0"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.size", "9223372036854775807")];
     let hole = tar().raw(&Raw { name: "hole", records: &records, ..Raw::FILE }).end();
     let error = unpack(hole.as_slice(), &place.dir("b"), &small).unwrap_err();
     assert!(matches!(error, SnapshotError::TooLarge { limit: 1000 }), "{error}");

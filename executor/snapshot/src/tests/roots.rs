@@ -35,7 +35,7 @@ fn timeless(lines: &[String]) -> Vec<String> {
 fn check_strategy(strategy: Strategy) {
     let place = Place::new();
     let base = place.tree("base", changed_base());
-    let before = listing(&MergedView::open(&[base.clone()]).unwrap());
+    let before = listing(&MergedView::open(std::slice::from_ref(&base)).unwrap());
     let active = match prepare(&place, strategy.clone(), &[place.path("base")]) {
         Ok(active) => active,
         Err(error) => return eprintln!("skipped: {strategy:?}: {error}"),
@@ -46,7 +46,7 @@ fn check_strategy(strategy: Strategy) {
     assert_eq!(committed.tree, place.path("run/fs"));
     let view = MergedView::open(&[base.clone(), LayerForm::Tree(committed.tree.clone())]).unwrap();
     assert_eq!(timeless(&listing(&view)), timeless(&truth(&place)));
-    let below = MergedView::open(&[base.clone()]).unwrap();
+    let below = MergedView::open(std::slice::from_ref(&base)).unwrap();
     let (bytes, report) = diff(&committed.tree, &below, &DiffOptions::default(), Vec::new()).unwrap();
     let names: Vec<String> = std::iter::successors(Some(rbuild_tree::tar::Archive::new(bytes.as_slice())), |_| None)
         .flat_map(|mut archive| {

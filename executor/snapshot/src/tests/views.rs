@@ -68,7 +68,7 @@ fn the_last_entry_of_a_name_wins() {
 #[test]
 fn hard_links_share_what_they_name() {
     let linked = tar().file("a", "1").hard_link("d/b", "a").hard_link("c", "/d/../d/b");
-    check_both(&[linked.clone()], "a=1 c=1 d/ d/b=1");
+    check_both(std::slice::from_ref(&linked), "a=1 c=1 d/ d/b=1");
     check_both(&[linked, tar().file("a", "2")], "a=2 c=1 d/ d/b=1");
     check_both(&[tar().symlink("s", "x").hard_link("t", "s")], "s>x t>x");
     check_both(&[tar().file("a", "1").file("b", "2").hard_link("b", "a")], "a=1 b=1");
@@ -103,8 +103,8 @@ fn implied_directories_look_as_below() {
     let lowers = [place.path("base"), place.path("upper")];
     let active = roots.prepare(&place.dir("run/fs"), &place.dir("run/work"), &lowers).unwrap();
     let top = LayerForm::Tree(active.commit().unwrap().tree);
-    check(&[top.clone()], "new/ tmp/ var/ var/x/ var/x/y/");
-    assert_eq!(mode_of(&[top.clone()]), expect);
+    check(std::slice::from_ref(&top), "new/ tmp/ var/ var/x/ var/x/y/");
+    assert_eq!(mode_of(std::slice::from_ref(&top)), expect);
     let LayerForm::Tree(upper) = top else { unreachable!() };
     let below = MergedView::open(&[base, tree]).unwrap();
     let (_, report) = crate::diff(&upper, &below, &crate::DiffOptions::default(), Vec::new()).unwrap();

@@ -116,11 +116,7 @@ impl MergedView {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn merge(
-        &self,
-        path: &Path,
-        layers: impl Iterator<Item = usize>,
-    ) -> std::result::Result<Option<Parts>, TreeError> {
+    fn merge(&self, path: &Path, layers: impl Iterator<Item = usize>) -> std::result::Result<Option<Parts>, TreeError> {
         let is_root = path.as_os_str().is_empty();
         let mut parts = Vec::new();
         for layer in layers {

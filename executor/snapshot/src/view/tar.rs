@@ -89,11 +89,9 @@ impl TarLayer {
 
 impl Headers {
     fn shortcut_to(&self, path: &Path) -> Option<usize> {
-        path.components().try_fold(0, |directory, part| {
-            match self.directories[directory].names.get(part.as_os_str()) {
-                Some(Name::Directory(below)) => Some(*below),
-                _ => None,
-            }
+        path.components().try_fold(0, |directory, part| match self.directories[directory].names.get(part.as_os_str()) {
+            Some(Name::Directory(below)) => Some(*below),
+            _ => None,
         })
     }
 

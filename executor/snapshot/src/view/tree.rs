@@ -92,6 +92,5 @@ impl TreeLayer {
 /// Not there, or something on the way is no directory.
 fn is_absent(error: &io::Error) -> bool {
     const LOOP: i32 = 40;
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-        || error.raw_os_error() == Some(LOOP)
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || error.raw_os_error() == Some(LOOP)
 }
