@@ -48,7 +48,8 @@ impl Tar {
         let mut block = [0_u8; 512];
         let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
         put(0, raw.name.as_bytes());
-        put(100, format!("{:07o}\0{:07o}\0{:07o}\0", raw.mode, raw.owner.0, raw.owner.1).as_bytes());
+        let (uid, gid) = owner(raw.owner);
+        put(100, format!("{:07o}\0{uid:07o}\0{gid:07o}\0", raw.mode).as_bytes());
         put(124, format!("{:011o}\0{:011o}\0        ", raw.data.len(), 1_600_000_000).as_bytes());
         put(156, &[raw.kind]);
         put(157, raw.link.as_bytes());
@@ -123,8 +124,15 @@ impl Place {
     }
 }
 
+/// Whether every owner can be set: root outside of user namespaces, or in one with all ids.
 pub(super) fn is_root() -> bool {
-    rbuild_sys::dirfd::current_owner().0 == 0
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rbuild_sys::dirfd::current_owner().0 == 0 && map.split_whitespace().nth(2).is_some_and(|count| count.len() > 4)
+}
+
+/// Layers made here belong to whoever unpacks them, unless they say otherwise.
+fn owner(wanted: (u32, u32)) -> (u32, u32) {
+    if wanted == (0, 0) { rbuild_sys::dirfd::current_owner() } else { wanted }
 }
 
 pub(super) fn skip_unless_root(name: &str) -> bool {

@@ -160,7 +160,7 @@ proptest! {
         for (kind, name, link, mode) in &entries {
             let link = if matches!(kind, b'1' | b'2') { link } else { "" };
             let data = if *kind == b'0' { name.as_bytes() } else { b"" };
-            tar = tar.raw(&Raw { kind: *kind, name, link, data, mode: *mode | 0o400, ..Raw::FILE });
+            tar = tar.raw(&Raw { kind: *kind, name, link, data, mode: *mode | 0o700, ..Raw::FILE });
         }
         let place = Place::new();
         let bytes = tar.end();
