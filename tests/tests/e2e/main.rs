@@ -1,0 +1,29 @@
+//! End-to-end tests: the binary from outside, by the eyes of a person who uses it.
+//!
+//! Each test has a [`lab`]: an empty environment, a home, a store of its own. What runs in steps is
+//! busybox, from Debian's busybox-static, so no registry is needed. The same tests are run by root
+//! and by an ordinary user; those that need root say so in their names and skip aloud.
+//!
+//! The binary is `RBUILD_E2E_BINARY`, else the one that cargo builds beside this test.
+
+// Tests stand where the person stands: they read the environment, and say what they skip.
+#![allow(clippy::disallowed_methods, clippy::print_stderr)]
+
+mod cache;
+mod cli;
+mod dockerfile;
+mod ending;
+mod errors;
+mod examples;
+mod export;
+mod images;
+mod lab;
+mod limits;
+mod metadata;
+mod mounts;
+mod network;
+mod registry;
+mod rootless;
+mod run;
+mod sandbox;
+mod terminal;

@@ -1,0 +1,185 @@
+//! `RUN --mount`: binds, caches, memory, secrets and agents; nothing of them stays in the image.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+
+use crate::lab::{Lab, path};
+
+#[test]
+fn binds() {
+    let lab = Lab::new();
+    let files = &[("f", "F"), ("d/x", "X"), (".dockerignore", "hidden"), ("hidden", "H")];
+    for (flags, script, expected) in [
+        ("--mount=target=/m", "cat /m/f; ls /m/hidden 2>/dev/null || echo no", "Fno"),
+        ("--mount=type=bind,source=d,target=/m", "ls /m", "x"),
+        ("--mount=type=bind,source=f,target=/etc/f", "cat /etc/f", "F"),
+        ("--mount=target=/m", "touch /m/new 2>/dev/null || echo read-only", "read-only"),
+        ("--mount=target=/m,rw", "echo changed > /m/f && cat /m/f", "changed"),
+        ("--mount=from=busybox,source=/etc,target=/m", "grep -c root /m/passwd", "1"),
+        ("--mount=source=d,target=/m --mount=source=f,target=/n", "cat /m/x /n", "XF"),
+    ] {
+        let dockerfile =
+            format!("FROM busybox AS p\nRUN {flags} ({script}) > /out\nFROM scratch\nCOPY --from=p /out /\n");
+        let out = lab.files(&dockerfile, files, &[]);
+        assert_eq!(std::fs::read_to_string(out.join("out")).unwrap().trim(), expected, "{flags}");
+    }
+}
+
+#[test]
+fn written_binds_change_neither_context_nor_image() {
+    let lab = Lab::new();
+    let context = lab.context("FROM busybox AS p\nRUN --mount=target=/m,rw echo changed > /m/f && touch /m/new\nRUN --mount=target=/m cat /m/f > /out\nFROM scratch\nCOPY --from=p /out /\n", &[("f", "F")]);
+    let out = lab.files_of(&context, &[]);
+    assert_eq!(std::fs::read_to_string(out.join("out")).unwrap(), "F");
+    assert_eq!(std::fs::read_to_string(context.join("f")).unwrap(), "F");
+    assert!(!context.join("new").exists());
+}
+
+#[test]
+fn caches_keep_what_is_written_between_builds() {
+    let lab = Lab::new();
+    let build = |mount: &str, n: u32, args: &[&str]| {
+        let dockerfile = format!(
+            "FROM busybox AS p\nARG N\nRUN --mount=type=cache,{mount} echo $N >> /c/log && cat /c/log > /out\nFROM scratch\nCOPY --from=p /out /\n"
+        );
+        let number = format!("N={n}");
+        let out = lab.files(&dockerfile, &[], &[&["--build-arg", &number], args].concat());
+        std::fs::read_to_string(out.join("out")).unwrap().replace('\n', " ").trim().to_owned()
+    };
+    assert_eq!(build("target=/c", 1, &[]), "1");
+    assert_eq!(build("target=/c", 2, &[]), "1 2");
+    assert_eq!(build("target=/c,id=other", 3, &[]), "3");
+    assert_eq!(build("target=/c,sharing=locked", 4, &[]), "1 2 4");
+    assert_eq!(build("target=/c,id=other", 5, &["--build-arg", "BUILDKIT_CACHE_MOUNT_NS=ns"]), "5");
+    assert_eq!(build("target=/c", 6, &["--no-cache"]), "6", "--no-cache begins with an empty cache");
+    lab.say("prune -af").ok();
+    lab.rbuild(["images", "-q"]).ok().prints("");
+}
+
+#[test]
+fn caches_have_owner_and_mode_and_are_not_in_the_image() {
+    let lab = Lab::new();
+    let out = lab.files(
+        "FROM busybox AS p\nRUN --mount=type=cache,target=/c,uid=1000,gid=2000,mode=750 stat -c '%u %g %a' /c > /out && touch /c/x\nRUN ls -A /c >> /out 2>&1 || true\nFROM scratch\nCOPY --from=p /out /\n",
+        &[],
+        &[],
+    );
+    let text = std::fs::read_to_string(out.join("out")).unwrap();
+    assert_eq!(text.lines().next(), Some("1000 2000 750"));
+    assert!(!text.contains('x') || text.contains("No such"), "{text}");
+}
+
+#[test]
+fn locked_caches_are_used_by_one_step_at_a_time() {
+    let lab = Lab::new();
+    let step = "RUN --mount=type=cache,target=/c,sharing=locked test ! -e /c/busy && touch /c/busy && sleep 0.2 && rm /c/busy && touch";
+    let dockerfile = format!(
+        "FROM busybox AS a\n{step} /a\nFROM busybox AS b\n{step} /b\nFROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
+    );
+    lab.build(&dockerfile, &[], &[]).ok();
+}
+
+/// CVE class: the source of a cache mount must not lead out of it.
+#[test]
+fn cache_source_cannot_escape() {
+    let lab = Lab::new();
+    lab.build("FROM busybox\nRUN --mount=type=cache,target=/c,id=esc ln -s / /c/out\n", &[], &[]).ok();
+    let escaping = lab.build(
+        "FROM busybox\nRUN --mount=type=cache,target=/m,id=esc,source=out/etc cat /m/hostname /m/shadow\n",
+        &[],
+        &[],
+    );
+    assert_ne!(escaping.code, 0, "{escaping:?}");
+}
+
+#[test]
+fn memory_mounts() {
+    let lab = Lab::new();
+    let printed = lab.step(
+        "--mount=type=tmpfs,target=/t,size=1m",
+        "grep ' /t ' /proc/mounts; dd if=/dev/zero of=/t/x bs=1M count=2 2>&1 | grep -c 'No space'",
+        &[],
+    );
+    assert!(printed.contains("tmpfs") && printed.trim_end().ends_with('1'), "{printed}");
+}
+
+const SECRET: &str = "a-very-secret-word";
+
+#[test]
+fn secrets_reach_their_step_and_nothing_else() {
+    let lab = Lab::new();
+    std::fs::write(lab.at("s"), SECRET).unwrap();
+    let dockerfile = r#"FROM busybox
+RUN --mount=type=secret,id=s,uid=1000,mode=0440 stat -c '%u %a' /run/secrets/s > /stat; wc -c < /run/secrets/s > /length; grep ' /run/secrets/s ' /proc/mounts | cut -d' ' -f3 > /fs
+RUN --mount=type=secret,id=s,target=/etc/s --mount=type=secret,id=e,env=TOKEN test "$(cat /etc/s)" = "$TOKEN"
+RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
+RUN ls /run/secrets /etc/s > /left 2>&1 || true; env > /env
+"#;
+    let context = path(&lab.context(dockerfile, &[]));
+    let mut command = lab.command(crate::lab::binary());
+    command.env("FROM_ENV", SECRET).args([
+        "build",
+        "--progress=plain",
+        "-t",
+        "app",
+        "--secret",
+        "id=s,src=s",
+        "--secret",
+        "id=e,env=FROM_ENV",
+        &context,
+    ]);
+    crate::lab::run(&mut command, b"").ok().says_not(SECRET);
+    let shown = lab.say("run --rm --network=none app cat /stat /length /fs /left /env").ok();
+    assert!(shown.stdout.starts_with("1000 440\n18\ntmpfs\n"), "{}", shown.stdout);
+    shown.says_not(SECRET).says_not("TOKEN");
+    lab.say("save app -o app.tar").ok();
+    lab.say("history --no-trunc app").ok().says_not(SECRET);
+    let secret = SECRET.as_bytes();
+    let holds =
+        |file: &str| std::fs::read(file).is_ok_and(|bytes| bytes.windows(secret.len()).any(|part| part == secret));
+    let holding: Vec<_> = lab.content().into_iter().filter(|file| holds(file)).collect();
+    assert!(holding.is_empty(), "{holding:?}");
+}
+
+#[test]
+fn secret_values_are_no_part_of_the_key() {
+    let lab = Lab::new();
+    let context =
+        path(&lab.context("FROM busybox\nRUN --mount=type=secret,id=s cat /proc/sys/kernel/random/uuid > /id\n", &[]));
+    let id = |value: &str| {
+        std::fs::write(lab.at("s"), value).unwrap();
+        lab.rbuild(["build", "-q", "--secret", "id=s,src=s", &context]).ok().line().to_owned()
+    };
+    assert_eq!(id("one"), id("two"));
+}
+
+#[test]
+fn missing_secrets_are_said() {
+    let lab = Lab::new();
+    let dockerfile = "FROM busybox\nRUN --mount=type=secret,id=needed,required cat /run/secrets/needed\n";
+    lab.build(dockerfile, &[], &[]).exits(1).says("needed");
+    lab.build(dockerfile, &[], &["--secret", "id=needed,src=not-there"]).exits(1).says("not-there");
+}
+
+#[test]
+fn agents_answer_in_the_step() {
+    let lab = Lab::new();
+    let socket = lab.at("agent");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = [0; 5];
+            if stream.read_exact(&mut asked).is_ok() {
+                // SSH_AGENT_IDENTITIES_ANSWER with no keys.
+                stream.write_all(&[0, 0, 0, 5, 12, 0, 0, 0, 0]).unwrap();
+            }
+        }
+    });
+    let given = format!("default={}", socket.display());
+    let dockerfile = "FROM busybox AS p\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && printf '\\0\\0\\0\\1\\13' | nc local:$SSH_AUTH_SOCK 0 2>/tmp/e | head -c 9 | od -An -tx1 > /out; stat -c %a $SSH_AUTH_SOCK >> /out\nRUN echo left ${SSH_AUTH_SOCK:-nothing} >> /out\nFROM scratch\nCOPY --from=p /out /\n";
+    let out = std::fs::read_to_string(lab.files(dockerfile, &[], &["--ssh", &given]).join("out")).unwrap();
+    assert!(out.contains("600\n") && out.contains("left nothing"), "{out}");
+    lab.build("FROM busybox\nRUN --mount=type=ssh,required true\n", &[], &[]).exits(1).says("ssh");
+    lab.build("FROM busybox\nRUN --mount=type=ssh test ! -e \"$SSH_AUTH_SOCK\"\n", &[], &[]).ok();
+}
