@@ -79,7 +79,7 @@ impl Engine {
         let mut spec = spec(&config.config, &request, self.root_spec(&container), &hostname)?;
         let mut handles = Vec::new();
         let lease = self.wire(&request, network, &mut spec, &mut handles)?;
-        let code = self.attend(&spec, handles).await;
+        let code = self.attend(&spec, handles, request.interactive).await;
         drop(lease);
         drop(container);
         code
@@ -133,8 +133,19 @@ impl Engine {
         }
         let userxattr = matches!(self.parts.roots.strategy, Strategy::Overlay { userxattr: true });
         let upper = Upper { upper: active.upper.clone(), work: active.work.clone(), volatile: true };
-        let lowers = active.lowers.iter().rev().cloned().collect();
+        let mut lowers: Vec<_> = active.lowers.iter().rev().cloned().collect();
+        if lowers.len() < rbuild_snapshot::MAX_LOWERS {
+            lowers.extend(self.mount_points());
+        }
         RootSpec::Overlay { lowers, upper: Some(upper), userxattr }
+    }
+
+    /// Returns a layer of mount points to lie below all others; without it, they are made in the root.
+    fn mount_points(&self) -> Option<std::path::PathBuf> {
+        let path = self.parts.images.store().temp_dir().ok()?.join("mount-points");
+        std::fs::create_dir(&path).ok()?;
+        rbuild_sandbox::fill_mount_points(&path).ok()?;
+        Some(path)
     }
 
     fn wire(
@@ -165,7 +176,7 @@ impl Engine {
     }
 
     /// Starts the process and looks after it until it ends.
-    async fn attend(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>) -> Result<u8, EngineError> {
+    async fn attend(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>, interactive: bool) -> Result<u8, EngineError> {
         let mut spec = spec.clone();
         let terminal = std::io::stdin();
         let is_terminal = matches!(spec.stdio, Stdio::Terminal { .. });
@@ -174,9 +185,10 @@ impl Engine {
         }
         let sandbox = Sandbox::detect()?;
         let mut running = tokio::task::block_in_place(|| sandbox.start(&spec, handles))?;
-        let raw = if is_terminal { tty::RawMode::enter(&terminal).ok() } else { None };
+        // Without `-i` the keys stay with us, and Ctrl-C is a signal that is handed on.
+        let raw = if is_terminal && interactive { tty::RawMode::enter(&terminal).ok() } else { None };
         let attached = EngineError::io("attaching to the container");
-        let pumps = self.attach(&mut running).map_err(attached)?;
+        let pumps = self.attach(&mut running, interactive).map_err(attached)?;
         let running = Arc::new(running);
         let waiter = running.clone();
         let mut waiting = tokio::task::spawn_blocking(move || waiter.wait());
@@ -195,10 +207,12 @@ impl Engine {
         Ok(exit.code)
     }
 
-    fn attach(&self, running: &mut Running) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+    fn attach(&self, running: &mut Running, interactive: bool) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
         let mut pumps = Vec::new();
         if let Some(terminal) = running.take_terminal() {
-            inward((self.parts.stdin)(), terminal.try_clone()?)?;
+            if interactive {
+                inward((self.parts.stdin)(), terminal.try_clone()?)?;
+            }
             pumps.push(outward(terminal, (self.parts.stdout)())?);
         }
         if let Some(stdin) = running.take_stdin() {

@@ -60,16 +60,12 @@ impl Images {
     /// # Errors
     /// If a layer is gone, or cannot be fetched or unpacked.
     pub fn trees(&self, layers: &[LayerId], reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<Vec<PathBuf>, ImagesError> {
-        let known: Vec<_> = layers.iter().map(|id| self.store().layers().get(*id)).collect::<Result<_, _>>()?;
-        let missing: Vec<_> = known.iter().filter(|layer| layer.tree.is_none()).map(|layer| layer.id).collect();
-        if !missing.is_empty() {
-            self.in_parallel(&missing, &|id| self.tree(id, reporter, vertex).map(|_| ()))?;
+        let unknown: Vec<_> = layers.iter().copied().filter(|id| self.known_tree(*id).is_none()).collect();
+        if !unknown.is_empty() {
+            self.store().layers().hold(&unknown)?;
+            self.in_parallel(&unknown, &|id| Ok(self.note_tree(id, self.tree(id, reporter, vertex)?)))?;
         }
-        let path = |layer: &Layer| match &layer.tree {
-            Some(tree) => Ok(tree.path.clone()),
-            None => Ok(self.store().layers().get(layer.id)?.tree.ok_or(ImagesError::Gone(layer.id))?.path),
-        };
-        known.iter().map(path).collect()
+        layers.iter().map(|id| self.known_tree(*id).ok_or(ImagesError::Gone(*id))).collect()
     }
 
     /// Does something to several layers, a few at a time.
@@ -102,6 +98,10 @@ impl Images {
     pub fn view(&self, layers: &[LayerId], reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<MergedView, ImagesError> {
         let mut forms = Vec::with_capacity(layers.len());
         for id in layers {
+            if let Some(path) = self.known_tree(*id) {
+                forms.push(LayerForm::Tree(path));
+                continue;
+            }
             let layer = self.store().layers().get(*id)?;
             forms.push(match (&layer.tree, plain(&layer)) {
                 (Some(tree), _) => LayerForm::Tree(tree.path.clone()),

@@ -10,11 +10,13 @@ mod pull;
 mod push;
 mod resolve;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rbuild_registry::{Client, Options};
 use rbuild_snapshot::UnpackOptions;
-use rbuild_store::Store;
+use rbuild_store::{LayerId, Store};
 use tokio::runtime::Handle;
 
 pub use error::ImagesError;
@@ -36,6 +38,8 @@ struct Shared {
     runtime: Handle,
     unpack: UnpackOptions,
     resolved: resolve::Known,
+    /// Directories of layers that this process holds: found once, they stay.
+    trees: Mutex<HashMap<LayerId, PathBuf>>,
 }
 
 impl Images {
@@ -45,7 +49,7 @@ impl Images {
     /// those for blocking work.
     pub fn new(store: Store, options: Options, runtime: Handle, unpack: UnpackOptions) -> Self {
         let shared =
-            Shared { options, client: OnceLock::new(), runtime, unpack, resolved: resolve::Known::default() };
+            Shared { options, client: OnceLock::new(), runtime, unpack, resolved: resolve::Known::default(), trees: Mutex::default() };
         Self { shared: Arc::new(shared), store }
     }
 
@@ -73,6 +77,16 @@ impl Images {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.shared.runtime
+    }
+
+    /// Returns the directory of a layer if this process met it before.
+    pub(crate) fn known_tree(&self, id: LayerId) -> Option<PathBuf> {
+        self.shared.trees.lock().expect("no holder of this lock panics").get(&id).cloned()
+    }
+
+    /// Takes note of the directory of a layer that this process holds.
+    pub fn note_tree(&self, id: LayerId, path: PathBuf) {
+        self.shared.trees.lock().expect("no holder of this lock panics").insert(id, path);
     }
 
     pub(crate) fn known(&self) -> &resolve::Known {

@@ -14,7 +14,7 @@ use rbuild_snapshot::{Active, Roots, Strategy};
 use rbuild_solver::Context;
 use rbuild_store::{Kind, LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
 use rbuild_tree::context::{ContextIndex, scan};
-use rbuild_tree::{FileTree, Time};
+use rbuild_tree::FileTree;
 
 use crate::OpsError;
 use crate::file::{Draft, Empty, copy_all};
@@ -30,6 +30,7 @@ pub struct Worker {
     roots: Roots,
     network: Arc<Provider>,
     sandbox: OnceLock<Sandbox>,
+    mount_points: OnceLock<PathBuf>,
     session: Arc<dyn Session>,
     reporter: Arc<dyn Reporter>,
     warned: Mutex<HashSet<String>>,
@@ -44,8 +45,8 @@ impl Worker {
         session: Arc<dyn Session>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
-        let (sandbox, warned) = (OnceLock::new(), Mutex::default());
-        Self { images, roots, network, sandbox, session, reporter, warned }
+        let (sandbox, mount_points, warned) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Self { images, roots, network, sandbox, mount_points, session, reporter, warned }
     }
 
     /// Returns the images.
@@ -185,13 +186,25 @@ impl Worker {
         Ok(Writable { build, active })
     }
 
+    /// Returns a layer of mount points to lie below all others, so that none must be made for a step.
+    pub(crate) fn mount_points(&self) -> Result<PathBuf, OpsError> {
+        if let Some(path) = self.mount_points.get() {
+            return Ok(path.clone());
+        }
+        let path = self.scratch()?.join("mount-points");
+        let made = std::fs::create_dir(&path).or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) });
+        made.and_then(|()| rbuild_sandbox::fill_mount_points(&path)).map_err(|error| OpsError::io("making mount points", error))?;
+        Ok(self.mount_points.get_or_init(|| path).clone())
+    }
+
     /// Keeps what a step wrote.
     pub(crate) fn commit(&self, writable: Writable) -> Result<LayerId, OpsError> {
         let Writable { build, active } = writable;
         let layer = build.layer();
         active.commit()?;
         let size = rbuild_store::disk_usage(&build.fs())?;
-        build.finish(size, None)?;
+        let tree = build.finish(size, None)?;
+        self.images.note_tree(layer, tree.path);
         Ok(layer)
     }
 }
@@ -224,9 +237,6 @@ impl Writable {
 fn nobody() -> Digest {
     Digest::of(b"")
 }
-
-/// The moment that trees made by the engine itself carry.
-pub(crate) const NO_TIME: Time = Time::EPOCH;
 
 /// A copy of everything below a path, to the same path.
 pub(crate) fn whole(selector: &str) -> pb::FileActionCopy {

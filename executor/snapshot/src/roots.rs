@@ -1,9 +1,12 @@
 //! Writable roots upon a chain of tree layers.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rbuild_sys::dir::Stamp;
 use rbuild_sys::root::Root;
+use rbuild_sys::xattr;
 use rbuild_tree::FileTree;
 
 use crate::attributes::{Attributes, Ids};
@@ -11,6 +14,7 @@ use crate::error::{Result, SnapshotError};
 use crate::fuse::{FuseMount, normalise};
 use crate::make::free;
 use crate::materialize::{Files, materialize};
+use crate::overlay::IMPLIES;
 use crate::reduce::reduce;
 use crate::view::{LayerForm, MergedView};
 
@@ -48,6 +52,8 @@ pub struct Roots {
     pub strategy: Strategy,
     /// There is one id only.
     pub single_id: bool,
+    /// Whether a layer has directories that no entry describes, by its path; layers do not change.
+    implying: Arc<Mutex<HashMap<PathBuf, bool>>>,
 }
 
 /// A root that is being written. Dropped, it is given up: the caller removes the directories.
@@ -87,8 +93,8 @@ pub struct Committed {
 
 impl Roots {
     /// Chooses the strategy.
-    pub const fn new(strategy: Strategy, single_id: bool) -> Self {
-        Self { strategy, single_id }
+    pub fn new(strategy: Strategy, single_id: bool) -> Self {
+        Self { strategy, single_id, implying: Arc::default() }
     }
 
     /// Makes a writable root upon tree layers, bottom first, of the empty directories `upper` and `work`.
@@ -96,22 +102,21 @@ impl Roots {
     /// The tree that [`Active::commit`] gives is always `upper`; what is written to meanwhile is [`Active::upper`].
     pub fn prepare(&self, upper: &Path, work: &Path, lowers: &[PathBuf]) -> Result<Active> {
         let ids = Ids::new(self.single_id);
-        let forms: Vec<LayerForm> = lowers.iter().cloned().map(LayerForm::Tree).collect();
-        let below = MergedView::open(&forms)?;
         let (upper, work) = (upper.to_owned(), work.to_owned());
         match &self.strategy {
             Strategy::Copy => {
+                let below = MergedView::open(&forms(lowers))?;
                 materialize(&below, &upper, Files::Copied, ids)?;
                 let copied = now(&work)?;
                 Ok(Active { lowers: Vec::new(), upper, work, finish: Finish::Reduce { below, copied } })
             }
             Strategy::Overlay { .. } => {
-                inherit(&below, &upper, ids)?;
+                inherit(&self.decisive(lowers)?, &upper, ids)?;
                 let (lowers, finish) = limit(lowers, &work, ids)?;
                 Ok(Active { lowers, upper, work, finish })
             }
             Strategy::FuseOverlay { program } => {
-                inherit(&below, &upper, ids)?;
+                inherit(&self.decisive(lowers)?, &upper, ids)?;
                 let merged = beside(&work, "merged")?;
                 let empty = if lowers.is_empty() { vec![beside(&work, "empty")?] } else { Vec::new() };
                 let lowers = if lowers.is_empty() { &empty } else { lowers };
@@ -121,6 +126,33 @@ impl Roots {
             }
         }
     }
+}
+
+impl Roots {
+    /// Returns a view of the layers that decide what the root and directories that no entry describes look
+    /// like: normally the topmost alone.
+    fn decisive(&self, lowers: &[PathBuf]) -> Result<MergedView> {
+        let mut known = self.implying.lock().expect("no holder of this lock panics");
+        let mut any = false;
+        for lower in lowers {
+            any |= match known.get(lower) {
+                Some(implies) => *implies,
+                None => {
+                    let root = Root::open(lower).and_then(|root| root.dir());
+                    let mark = root.and_then(|dir| xattr::get(&dir, IMPLIES));
+                    let implies = mark.map_err(SnapshotError::io("opening the layer", lower))?.is_some();
+                    known.insert(lower.clone(), implies);
+                    implies
+                }
+            };
+        }
+        let decisive = if any { lowers } else { lowers.last().map(std::slice::from_ref).unwrap_or_default() };
+        MergedView::open(&forms(decisive))
+    }
+}
+
+fn forms(lowers: &[PathBuf]) -> Vec<LayerForm> {
+    lowers.iter().cloned().map(LayerForm::Tree).collect()
 }
 
 impl Active {
@@ -180,9 +212,8 @@ fn limit(lowers: &[PathBuf], work: &Path, ids: Ids) -> Result<(Vec<PathBuf>, Fin
         return Ok((lowers.to_vec(), Finish::Nothing));
     };
     let (low, high) = lowers.split_at(surplus + 1);
-    let forms: Vec<LayerForm> = low.iter().cloned().map(LayerForm::Tree).collect();
     let flat = beside(work, "flat")?;
-    materialize(&MergedView::open(&forms)?, &flat, Files::Linked, ids)?;
+    materialize(&MergedView::open(&forms(low))?, &flat, Files::Linked, ids)?;
     let lowers = std::iter::once(flat.clone()).chain(high.iter().cloned()).collect();
     Ok((lowers, Finish::Discard(flat)))
 }

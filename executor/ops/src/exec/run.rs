@@ -1,13 +1,13 @@
 //! One run of a step: from inputs to layers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use rbuild_events::Stream;
 use rbuild_graph::{Operand, pb};
 use rbuild_network::{ExtraHost, HostAddress, hosts_file};
-use rbuild_sandbox::{Limits, Network, Pids, RootSpec, Running, Rlimit, SandboxSpec, Security, Upper};
+use rbuild_sandbox::{Limits, Network, Pids, RootSpec, Running, Rlimit, SandboxSpec, Security, Upper, within_root};
 use rbuild_solver::Context;
 
 use super::mounts::Mounts;
@@ -87,7 +87,7 @@ impl Step {
         let lowers = self.worker.trees(&layers)?;
         let mut mounts = Mounts::prepare(self, inputs)?;
         let writable = self.worker.prepare(&lowers, self.context.name())?;
-        let mut spec = self.spec(meta, self.root_spec(&writable))?;
+        let mut spec = self.spec(meta, self.root_spec(&writable)?)?;
         spec.readonly_root = root.readonly;
         spec.mounts = std::mem::take(&mut mounts.mounts);
         spec.env.append(&mut mounts.env);
@@ -121,19 +121,22 @@ impl Step {
     }
 
     /// Nothing below means that the new layer is the whole root.
-    fn root_spec(&self, writable: &Writable) -> RootSpec {
-        let lowers = writable.lowers();
+    fn root_spec(&self, writable: &Writable) -> Result<RootSpec, OpsError> {
+        let mut lowers = writable.lowers();
         if lowers.is_empty() {
-            return RootSpec::Dir(writable.upper());
+            return Ok(RootSpec::Dir(writable.upper()));
+        }
+        if lowers.len() < rbuild_snapshot::MAX_LOWERS {
+            lowers.push(self.worker.mount_points()?);
         }
         let upper = Upper { upper: writable.upper(), work: writable.work(), volatile: true };
-        RootSpec::Overlay { lowers, upper: Some(upper), userxattr: self.worker.userxattr() }
+        Ok(RootSpec::Overlay { lowers, upper: Some(upper), userxattr: self.worker.userxattr() })
     }
 
     fn spec(&self, meta: &pb::Meta, root: RootSpec) -> Result<SandboxSpec, OpsError> {
         let mut spec = SandboxSpec::new(root, meta.args.clone());
         spec.env = environment(meta);
-        spec.cwd = if meta.cwd.is_empty() { "/".into() } else { PathBuf::from(&meta.cwd) };
+        spec.cwd = within_root(Path::new(&meta.cwd));
         spec.create_cwd = true;
         spec.user.clone_from(&meta.user);
         spec.hostname = if meta.hostname.is_empty() { HOSTNAME.to_owned() } else { meta.hostname.clone() };
