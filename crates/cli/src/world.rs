@@ -77,7 +77,7 @@ impl World {
         drop(images);
         // A thread that waits for standard input cannot be woken.
         runtime.shutdown_background();
-        let _ = store.maintain();
+        let _ = store.tidy();
     }
 
     /// Returns the store.

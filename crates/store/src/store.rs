@@ -198,13 +198,23 @@ impl Store {
     /// # Errors
     /// The first failure, after trying everything.
     pub fn maintain(&self) -> Result<()> {
+        let tidied = self.tidy();
+        let settled = self.settle(Duration::from_secs(60));
+        tidied.and(settled)
+    }
+
+    /// Does the part of [`maintain`](Self::maintain) that waits for no disk: clears up after dead processes and
+    /// failed steps, and empties the trash. What is not settled by the next boot is checked before it is used.
+    ///
+    /// # Errors
+    /// The first failure, after trying everything.
+    pub fn tidy(&self) -> Result<()> {
         let collected = self.reap_leases().and_then(|_| match self.has_garbage()? {
             true => self.collect().map(|_| ()),
             false => Ok(()),
         });
-        let settled = self.settle(Duration::from_secs(60));
         let emptied = trash::empty(&self.shared.layout);
-        collected.and(settled).and(emptied)
+        collected.and(emptied)
     }
 
     /// Waits until everything older than `age` is on the disk, and remembers it.

@@ -54,7 +54,9 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         let rows: Vec<_> = reclaimed.records.iter().map(|record| vec![record.id.clone(), ui::human_size(record.size)]).collect();
         ui::table(&["ID", "SIZE"], &rows)?;
     }
-    ui::out(&format!("Total:\t{}\n", ui::human_size(reclaimed.bytes)))
+    ui::out(&format!("Total:\t{}\n", ui::human_size(reclaimed.bytes)))?;
+    // Whoever prunes expects to wait for the disk.
+    world.store().maintain().map_err(|error| Failure::User(chain(&error)))
 }
 
 fn confirmed(all: bool) -> Result<bool, Failure> {
