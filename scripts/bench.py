@@ -410,8 +410,11 @@ class Bench:
         return layout
 
     def size(self):
+        # A child begins with the peak of its parent, so nothing below this program's own can be seen.
+        floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         for what, peak in self.table.peaks.items():
-            self.table.line(f"peak memory: {what}", f"{peak / 2**20:.1f} MiB", target="<= 100 MiB",
+            least = "under " if peak <= floor * 1.02 else ""
+            self.table.line(f"peak memory: {what}", f"{least}{peak / 2**20:.1f} MiB", target="<= 100 MiB",
                             verdict="pass" if peak <= 100 * 2**20 else "MISS")
         size = os.path.getsize(self.rbuild)
         linked = subprocess.run(["readelf", "-lW", self.rbuild], capture_output=True, text=True)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Everything that must hold, on a fresh Debian or Ubuntu machine with a Rust toolchain: formatting, lints, tests of
 # each room, then the end-to-end tests as root and as an ordinary user. What cannot run here is said aloud.
+# usage: test.sh [FILTER-OF-END-TO-END-TESTS...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 user=rbuild-test
 passed=0 failed=0 notes=()
+filters=("$@")
 say() { printf '\n== %s\n' "$*"; }
 note() {
     notes+=("$*")
@@ -84,7 +86,7 @@ e2e_as() {
     mkdir "$place" "$place/tmp"
     if [ "$(id -un)" != "$who" ]; then "${sudo[@]}" chown -R "$who:" "$place"; fi
     run_tests "$@" env -i PATH="$PATH" HOME="$place" TMPDIR="$place/tmp" LANG=C.UTF-8 RBUILD_E2E_BINARY="$work/rbuild" \
-        RBUILD_E2E_EXAMPLES="$work/examples" "$work/e2e"
+        RBUILD_E2E_EXAMPLES="$work/examples" "$work/e2e" "${filters[@]}"
 }
 
 # Makes the ordinary user, with ranges of ids of its own.
