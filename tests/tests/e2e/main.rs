@@ -22,6 +22,7 @@ mod limits;
 mod metadata;
 mod mounts;
 mod network;
+mod outcome;
 mod registry;
 mod rootless;
 mod run;
