@@ -7,6 +7,8 @@ pub(crate) mod image;
 pub(crate) mod local;
 pub(crate) mod look;
 pub(crate) mod oci_layout;
+#[cfg(test)]
+mod testing;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

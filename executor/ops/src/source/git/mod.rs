@@ -124,7 +124,8 @@ impl GitSource {
                 None => Err(GitError::Content("fetch-by-commit requires a full commit hash as checksum or ref".to_owned()).into()),
             };
         }
-        let git = self.prepare().await?.git.with_origin();
+        let prepared = self.prepare().await?;
+        let git = prepared.git.with_origin();
         let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
         let peeled = format!("{name}^{{}}");
         let listed = git.run(&format!("asking {}", self.remote), ["ls-remote", "--symref", "origin", name, &peeled]).await?;
@@ -178,7 +179,11 @@ impl GitSource {
         let scratch = tempfile::Builder::new().prefix("git-").tempdir_in(self.worker.scratch()?);
         let scratch = scratch.map_err(|error| OpsError::io("making a directory for git", error))?;
         let mut git = Git::new(self.remote.clone(), self.worker.session().search_path(), scratch.path());
-        let proxies = &self.worker.images().client()?.options().proxies;
+        let options = self.worker.images().client()?.options();
+        if let Some(bundle) = options.ca_bundles.iter().rfind(|bundle| bundle.is_file()) {
+            git.set("http.sslCAInfo", bundle.to_string_lossy());
+        }
+        let proxies = &options.proxies;
         for (name, value) in [("http_proxy", &proxies.http), ("https_proxy", &proxies.https), ("no_proxy", &proxies.no_proxy)] {
             if let Some(value) = value {
                 git.variable(name, value);

@@ -3,6 +3,8 @@
 mod fetch;
 mod memory;
 mod name;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
