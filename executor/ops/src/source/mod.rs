@@ -4,6 +4,8 @@ mod attributes;
 pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod image;
+#[cfg(test)]
+mod layout_tests;
 pub(crate) mod local;
 pub(crate) mod look;
 pub(crate) mod oci_layout;
