@@ -97,6 +97,15 @@ pub enum Event {
         /// When.
         at: SystemTime,
     },
+    /// A vertex's work rests: what it needs next is yet to be made by others.
+    Paused {
+        /// Which vertex.
+        vertex: Digest,
+        /// When it began.
+        started: SystemTime,
+        /// When it came to rest.
+        at: SystemTime,
+    },
     /// A vertex's work ended.
     Completed {
         /// Which vertex.

@@ -103,6 +103,11 @@ pub(crate) fn line(event: &Event, step: Option<&Step>, now: SystemTime) -> Optio
         Event::Vertex(_) | Event::Started { .. } | Event::Completed { .. } => {
             status.vertexes = Some([vertex(step?)]);
         }
+        // BuildKit has no word for it: work that rests is told as done, and as begun when it goes on.
+        Event::Paused { started, at, .. } => {
+            let paused = JsonVertex { started: Some(moment(*started)), completed: Some(moment(*at)), ..vertex(step?) };
+            status.vertexes = Some([paused]);
+        }
         Event::Status(part) => status.statuses = Some([part_of(part, now)]),
         Event::Log { vertex, stream, data, at } => {
             let stream = match stream {

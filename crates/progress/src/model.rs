@@ -79,6 +79,14 @@ impl Model {
                 (step.started, step.completed, step.outcome) = (Some(*moment), None, None);
                 Some(at)
             }
+            Event::Paused { vertex, .. } => {
+                let at = self.step(*vertex);
+                if self.steps[at].completed.is_none() {
+                    self.steps[at].started = None;
+                    self.begun.retain(|begun| *begun != at);
+                }
+                Some(at)
+            }
             Event::Completed { vertex, at: moment, outcome } => {
                 let at = self.step(*vertex);
                 let step = &mut self.steps[at];

@@ -24,6 +24,8 @@ pub(crate) struct Plain {
     /// Whether control bytes in logs are escaped, because a terminal would obey them.
     escape: bool,
     on_show: Option<usize>,
+    /// The step on show if it rests: it gives way to any other.
+    resting: Option<usize>,
     first: bool,
     waiting: HashMap<usize, Waiting>,
     told: HashMap<(usize, String), (SystemTime, u64)>,
@@ -44,6 +46,7 @@ impl Plain {
         Self {
             escape,
             on_show: None,
+            resting: None,
             first: true,
             waiting: HashMap::new(),
             told: HashMap::new(),
@@ -55,13 +58,17 @@ impl Plain {
     pub(crate) fn take(&mut self, event: &Event, at: usize, model: &Model, now: SystemTime) {
         let step = &model.steps[at];
         match event {
-            Event::Started { .. } => self.wait(at, now, b""),
+            Event::Started { .. } => {
+                self.resting = self.resting.filter(|resting| *resting != at);
+                self.wait(at, now, b"");
+            }
             Event::Status(status) => {
                 if let Some(text) = self.status(at, status, now) {
                     self.wait(at, now, text.as_bytes());
                 }
             }
             Event::Log { data, at: moment, .. } => self.log(at, step, data, *moment, now),
+            Event::Paused { .. } => self.pause(at),
             Event::Completed { .. } => self.complete(at, step, now),
             Event::Vertex(_) | Event::Warning(_) => {}
         }
@@ -77,7 +84,7 @@ impl Plain {
             self.show(at, model, &mut out);
         }
         let late = |waiting: &Waiting| between(waiting.since, now) >= LONGEST_WAIT;
-        let next = match self.on_show {
+        let next = match self.on_show.filter(|at| self.resting != Some(*at)) {
             None => self.ready(|_| true).first().copied(),
             Some(_) => self.ready(late).first().copied(),
         };
@@ -126,6 +133,14 @@ impl Plain {
         if !text.is_empty() {
             self.wait(at, now, &text);
         }
+    }
+
+    /// A step that rests is not told of if it had nothing to say.
+    fn pause(&mut self, at: usize) {
+        if self.waiting.get(&at).is_some_and(|waiting| waiting.text.is_empty()) {
+            self.waiting.remove(&at);
+        }
+        self.resting = self.on_show.filter(|shown| *shown == at).or(self.resting);
     }
 
     fn complete(&mut self, at: usize, step: &Step, now: SystemTime) {

@@ -26,12 +26,15 @@ where
     R: Clone + Send + Sync + 'static,
 {
     // Resolving a source is work that people like to see; describing oneself is not.
-    let _working = vertex.inputs.is_empty().then(|| vertex.progress.work());
+    let working = vertex.inputs.is_empty().then(|| vertex.progress.work());
     let context = vertex.context();
     let guard = context.guard();
     let map = vertex.node.operation.cache_map(&context).await;
     guard.finished();
     let map = map.map_err(|error| vertex.failure(Task::CacheMap, error))?;
+    if let Some(working) = working {
+        working.rest();
+    }
     if map.inputs.len() != vertex.inputs.len() {
         return Err(vertex.fail(SolveError::InputCount {
             vertex: vertex.node.digest,
@@ -49,12 +52,14 @@ where
     R: Clone + Send + Sync + 'static,
 {
     let input = vertex.inputs[index].value().await?;
-    let _working = vertex.progress.work();
+    let working = vertex.progress.work();
     let context = vertex.context();
     let guard = context.guard();
     let key = vertex.node.operation.content_key(&context, index, &input.value).await;
     guard.finished();
-    key.map_err(|error| vertex.failure(Task::ContentKey, error))
+    let key = key.map_err(|error| vertex.failure(Task::ContentKey, error))?;
+    working.rest();
+    Ok(key)
 }
 
 /// Finds the keys of an edge that follow from definitions.

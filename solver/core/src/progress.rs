@@ -95,6 +95,12 @@ impl State {
         self.tell(&Event::Started { vertex: vertex.digest, at });
     }
 
+    fn pause(&mut self, vertex: &Vertex, at: SystemTime) {
+        if let Some(started) = self.started.take() {
+            self.tell(&Event::Paused { vertex: vertex.digest, started, at });
+        }
+    }
+
     fn complete(&mut self, vertex: &Vertex, at: SystemTime, outcome: Outcome) {
         if self.started.is_none() {
             self.start(vertex, at);
@@ -118,6 +124,16 @@ impl Reporter for Progress {
 
 /// Work under way.
 pub(crate) struct Working(Arc<Progress>);
+
+impl Working {
+    /// Says that this part of the work is done, but not all: others have to come first, perhaps for long.
+    pub(crate) fn rest(self) {
+        let mut state = self.0.state();
+        if state.working == 1 && state.completed.is_none() {
+            state.pause(&self.0.vertex, (self.0.clock)());
+        }
+    }
+}
 
 impl Drop for Working {
     fn drop(&mut self) {

@@ -14,6 +14,7 @@ use crate::key::{Derivation, Known};
 use crate::lock::Locked;
 use crate::operation::Lifetime;
 use crate::probe::Goal;
+use crate::progress::Working;
 use crate::vertex::{EdgeRef, Valued, Vertex};
 
 /// How an attempt to run ended.
@@ -71,9 +72,8 @@ async fn acquire<R>(vertex: &Arc<Vertex<R>>, derivation: Derivation) -> Result<L
 where
     R: Clone + Send + Sync + 'static,
 {
-    let context = vertex.context();
     let mut waiting = None;
-    let wait = || waiting = Some(Waiting::begin(context.clone()));
+    let wait = || waiting = Some(Waiting::begin(vertex.context(), vertex.progress.work()));
     vertex.world.locks.acquire(&derivation.digest(), wait).await.map_err(|error| vertex.fail(error))
 }
 
@@ -81,11 +81,12 @@ where
 struct Waiting {
     context: Context,
     started: SystemTime,
+    _working: Working,
 }
 
 impl Waiting {
-    fn begin(context: Context) -> Self {
-        let waiting = Self { started: context.now(), context };
+    fn begin(context: Context, working: Working) -> Self {
+        let waiting = Self { started: context.now(), context, _working: working };
         waiting.report(None);
         waiting
     }

@@ -85,6 +85,25 @@ fn plain_reads_as_buildkit() {
 }
 
 #[test]
+fn a_step_that_rests_gives_way_and_its_rest_is_not_its_time() {
+    let paused = |name: &str, from: f64, to: f64| Event::Paused { vertex: id(name), started: crate::at(from), at: crate::at(to) };
+    check_plain(
+        &[
+            vertex("COPY a"),
+            vertex("RUN b"),
+            started("COPY a", 0.0),
+            paused("COPY a", 0.0, 0.1),
+            started("RUN b", 0.1),
+            log("RUN b", 1.1, "hello\n"),
+            completed("RUN b", 20.1, Outcome::Done),
+            started("COPY a", 20.1),
+            completed("COPY a", 20.3, Outcome::Done),
+        ],
+        "#2 RUN b\n#2 1.000 hello\n#2 DONE 20.0s\n\n#1 COPY a\n#1 DONE 0.2s\n",
+    );
+}
+
+#[test]
 fn plain_cannot_be_forged() {
     let name = "RUN x\n#1 DONE 0.0s";
     let text =

@@ -87,10 +87,11 @@ async fn waiting_for_another_process_is_shown_and_ends_with_its_result() {
     let events = Arc::new(Events::default());
     let (job, step) = (second.job(Arc::<Events>::clone(&events)), store.vtx("step"));
     let waiting = tokio::spawn(async move { solve(&job, &step).await });
-    while events.lines().is_empty() {
+    let message = "waiting for another build that runs this step";
+    while !events.lines().iter().any(|line| line == message) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(events.lines(), ["step started", "waiting for another build that runs this step"]);
+    assert_eq!(events.lines(), ["step started", "step paused", "step started", message]);
     other.abort();
     assert_eq!(waiting.await.unwrap().unwrap(), "step");
 }

@@ -147,6 +147,7 @@ impl Reporter for Events {
                 return;
             }
             Event::Started { vertex, .. } => format!("{} started", names[&vertex]),
+            Event::Paused { vertex, .. } => format!("{} paused", names[&vertex]),
             Event::Completed { vertex, outcome, .. } => match outcome {
                 Outcome::Done => format!("{} done", names[&vertex]),
                 Outcome::Cached => format!("{} cached", names[&vertex]),
