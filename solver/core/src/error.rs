@@ -108,17 +108,29 @@ impl SolveError {
         }
     }
 
+    /// Returns the message for whoever sees beside it which step failed, and at what.
+    pub(crate) fn own_words(&self) -> String {
+        match self {
+            Self::Operation { source, .. } => with_sources(source.as_ref()),
+            other => other.chain(),
+        }
+    }
+
     /// Returns the message with those of its sources, in one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
+        with_sources(self)
     }
+}
+
+fn with_sources(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 impl From<CacheError> for SolveError {

@@ -147,7 +147,7 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
     /// Tells the jobs that the vertex failed.
     pub(crate) fn fail(&self, error: SolveError) -> SolveError {
         self.failed.store(true, Ordering::Relaxed);
-        self.progress.complete(Outcome::Failed(error.chain()));
+        self.progress.complete(Outcome::Failed(error.own_words()));
         error
     }
 
