@@ -21,8 +21,6 @@ pub(crate) struct Copy<'a> {
     pub(crate) owner: Option<(u32, u32)>,
     /// Whether owners of the source count as root: a build context has none.
     pub(crate) source_owners: Owners,
-    /// The time of directories that are made on the way.
-    pub(crate) now: Time,
     /// Where archives are unpacked to before they are read.
     pub(crate) scratch: &'a Path,
 }
@@ -71,7 +69,7 @@ impl Copy<'_> {
             return Ok(false);
         }
         let dest = resolve(draft, &rooted(&self.action.dest), Follow::All)?;
-        self.make_directories(draft, &dest, 0o755)?;
+        self.make_directories(draft, &dest, 0o755, &node)?;
         archive::unpack(tree, &node, draft, &dest, self.owner, self.scratch)?;
         Ok(true)
     }
@@ -80,13 +78,11 @@ impl Copy<'_> {
         self.owner.unwrap_or((0, 0))
     }
 
-    fn made_time(&self) -> Time {
-        timestamp(self.action.timestamp).unwrap_or(self.now)
-    }
-
-    /// Makes `path` and its missing parents.
-    fn make_directories(&self, draft: &mut Draft, path: &Path, mode: u32) -> Result<(), FileError> {
-        make_directories(draft, path, &directory(mode, self.made_owner(), self.made_time()))
+    /// Makes `path` and its missing parents on the way to the destination of `source`. They take its time:
+    /// with the clock's, the same files would give another layer each time they are copied.
+    fn make_directories(&self, draft: &mut Draft, path: &Path, mode: u32, source: &Node) -> Result<(), FileError> {
+        let time = timestamp(self.action.timestamp).unwrap_or(source.metadata.mtime);
+        make_directories(draft, path, &directory(mode, self.made_owner(), time))
     }
 
     /// The mode of directories made on the way to the destination.
@@ -95,14 +91,14 @@ impl Copy<'_> {
     }
 
     /// Makes what the destination's text says is a directory, and resolves it.
-    fn destination(&self, draft: &mut Draft) -> Result<PathBuf, FileError> {
+    fn destination(&self, draft: &mut Draft, source: &Node) -> Result<PathBuf, FileError> {
         let dest = &self.action.dest;
         let is_directory = dest.ends_with('/') || dest.ends_with("/.") || dest == "." || dest.is_empty();
         let path = rooted(dest);
         let ensured = if is_directory { Some(path.as_path()) } else { path.parent() };
         if let Some(ensured) = ensured {
             let ensured = resolve(draft, ensured, Follow::All)?;
-            self.make_directories(draft, &ensured, self.made_mode())?;
+            self.make_directories(draft, &ensured, self.made_mode(), source)?;
         }
         Ok(resolve(draft, &path, Follow::All)?)
     }
@@ -177,9 +173,9 @@ impl<'a> Walk<'a> {
     fn copy(&mut self, path: &Path) -> Result<(), FileError> {
         let copy = self.copy;
         self.check_required()?;
-        let mut target = copy.destination(self.draft)?;
         let followed = resolve(&**self.source, path, copy.follow())?;
         let node = self.source.node(&followed)?.ok_or_else(|| TreeError::NotFound { path: path.to_owned() })?;
+        let mut target = copy.destination(self.draft, &node)?;
         let existing = self.draft.node(&target)?;
         let onto_directory = existing.as_ref().is_some_and(|node| node.metadata.kind.is_directory());
         let is_directory = node.metadata.kind.is_directory();
@@ -189,7 +185,7 @@ impl<'a> Walk<'a> {
         let contents_only = copy.action.dir_copy_contents && is_directory && existing.is_none();
         let made = if contents_only { Some(target.as_path()) } else { target.parent() };
         if let Some(made) = made {
-            copy.make_directories(self.draft, &made.to_owned(), copy.made_mode())?;
+            copy.make_directories(self.draft, &made.to_owned(), copy.made_mode(), &node)?;
         }
         self.entry(&node, Path::new(""), &target, false, &Filtered::default())
     }
@@ -336,5 +332,34 @@ impl<'a> Walk<'a> {
             metadata.mtime = time;
         }
         metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Empty;
+
+    #[test]
+    fn directories_on_the_way_take_the_time_of_the_source() {
+        let time = Time { seconds: 5, nanoseconds: 0 };
+        let mut source = Draft::new(Arc::new(Empty));
+        source.put(Path::new("a"), Metadata { mtime: time, ..Metadata::file(0) }, Body::Bytes(Vec::new().into()), None).unwrap();
+        let source: Arc<dyn FileTree> = Arc::new(source);
+        let check = |timestamp: i64, expected: i64| {
+            let (src, dest) = ("/a".to_owned(), "/x/y/a".to_owned());
+            let action =
+                pb::FileActionCopy { src, dest, mode: -1, create_dest_path: true, timestamp, ..Default::default() };
+            let scratch = Path::new("/nonexistent");
+            let copy = Copy { action: &action, owner: None, source_owners: Owners::Kept, scratch };
+            let mut draft = Draft::new(Arc::new(Empty));
+            copy.run(&source, &mut draft).unwrap();
+            for path in ["x", "x/y", "x/y/a"] {
+                let node = draft.node(Path::new(path)).unwrap().unwrap();
+                assert_eq!(node.metadata.mtime.seconds, expected, "{path}");
+            }
+        };
+        check(-1, 5);
+        check(7_000_000_000, 7);
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn copy_all(
 ) -> Result<Draft, FileError> {
     let mut draft = Draft::new(std::sync::Arc::new(Empty));
     let action = crate::worker::whole(&rooted(selector).to_string_lossy());
-    let copy = copy::Copy { action: &action, owner: None, source_owners: Owners::Kept, now: crate::worker::NO_TIME, scratch };
+    let copy = copy::Copy { action: &action, owner: None, source_owners: Owners::Kept, scratch };
     copy.run(tree, &mut draft)?;
     Ok(draft)
 }

@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
             Some(pb::Action::Copy(copy)) => {
                 let (source, source_owners) = self.source(index)?;
                 let scratch: PathBuf = self.worker.scratch()?;
-                let copy = Copy { action: copy, owner, source_owners, now, scratch: &scratch };
+                let copy = Copy { action: copy, owner, source_owners, scratch: &scratch };
                 copy.run(&source, &mut draft)?;
             }
             Some(pb::Action::Mkdir(mkdir)) => action::mkdir(&mut draft, mkdir, owner, now)?,

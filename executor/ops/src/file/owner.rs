@@ -53,6 +53,12 @@ pub enum OwnerError {
         /// The file.
         file: &'static str,
     },
+    /// A pipe, device or directory in the place of the database: nobody becomes 0 for that.
+    #[error("`/{file}` is not a regular file")]
+    NotFile {
+        /// The file.
+        file: &'static str,
+    },
     /// The database could not be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -66,7 +72,10 @@ struct Account {
 /// Finds `name` in a colon-separated database; only a regular file counts.
 fn find(tree: &dyn FileTree, file: &'static str, name: &str) -> Result<Option<Account>, OwnerError> {
     let path = resolve(tree, Path::new(file), Follow::All)?;
-    let Some(node) = tree.node(&path)?.filter(|node| node.metadata.kind.is_file()) else { return Ok(None) };
+    let Some(node) = tree.node(&path)? else { return Ok(None) };
+    if !node.metadata.kind.is_file() {
+        return Err(OwnerError::NotFile { file });
+    }
     if node.metadata.size > DATABASE_LIMIT {
         return Err(OwnerError::TooLarge { file });
     }

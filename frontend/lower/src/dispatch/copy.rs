@@ -241,7 +241,7 @@ impl Walk<'_, '_> {
     pub(super) fn inline_file(&mut self, name: &str, content: &str, mode: i32) -> (Output, String) {
         let path = path::in_op("/", name, false);
         let data = content.as_bytes().to_vec().into();
-        let mkfile = pb::FileActionMkFile { path: path.clone(), mode, data, owner: None, timestamp: -1 };
+        let mkfile = pb::FileActionMkFile { path: path.clone(), mode, data, owner: None, timestamp: self.made_at() };
         let action = pb::FileAction {
             input: pb::EMPTY,
             secondary_input: pb::EMPTY,

@@ -31,7 +31,7 @@ impl Walk<'_, '_> {
             mode: 0o755,
             make_parents: true,
             owner,
-            timestamp: self.front.epoch.map_or(-1, |seconds| seconds.saturating_mul(1_000_000_000)),
+            timestamp: self.made_at(),
         };
         let name = shown(self.front.lexer, &at.original, &self.state.variables);
         let name = self.step_name(&name, command);
@@ -43,6 +43,11 @@ impl Walk<'_, '_> {
         let locations = self.locations(at);
         self.state.output = Some(source_op::add(&mut self.front.builder, kind, None, inputs, &named(name), &locations));
         self.commit(format!("WORKDIR {directory}"), true)
+    }
+
+    /// Returns the time of what a step makes out of nothing: that of the build, unless there is an epoch.
+    pub(super) fn made_at(&self) -> i64 {
+        self.front.epoch.map_or(-1, |seconds| seconds.saturating_mul(1_000_000_000))
     }
 
     /// Sets the working directory of the image and of the following steps.
