@@ -44,12 +44,12 @@ pub enum SandboxError {
         /// What may help.
         hint: Option<String>,
     },
-    /// The program could not be executed.
+    /// The program could not be executed, or not as its user.
     #[error("{message}")]
     Exec {
         /// As docker says it: `exec: "x": executable file not found in $PATH`.
         message: String,
-        /// 127 for not found, 126 for not executable.
+        /// 127 for not found, 126 for not executable, 125 for an unknown user.
         code: u8,
     },
     /// The init process died while it built the box.

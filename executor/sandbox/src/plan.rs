@@ -148,7 +148,7 @@ impl Planner<'_> {
                 content: Sensitive(text.clone().into_bytes()),
                 mode: 0o644,
                 owner: (0, 0),
-                flags: Flags { readonly: true, ..Flags::DATA },
+                flags: Flags { readonly: !self.spec.writable_files, ..Flags::DATA },
             });
         }
     }

@@ -45,10 +45,12 @@ pub struct SandboxSpec {
     pub extra_groups: Vec<String>,
     /// Host name inside.
     pub hostname: String,
-    /// Content of `/etc/hosts`, bound read-only; `None` leaves the root's own file.
+    /// Content of `/etc/hosts`; `None` leaves the root's own file.
     pub hosts: Option<String>,
-    /// Content of `/etc/resolv.conf`, bound read-only; `None` leaves the root's own file.
+    /// Content of `/etc/resolv.conf`; `None` leaves the root's own file.
     pub resolv_conf: Option<String>,
+    /// Whether the program may write to these two files; what it writes is gone at its end.
+    pub writable_files: bool,
     /// Which network the process sees.
     pub network: Network,
     /// How far the process is trusted.
@@ -82,6 +84,7 @@ impl SandboxSpec {
             hostname: "rbuild".to_owned(),
             hosts: None,
             resolv_conf: None,
+            writable_files: false,
             network: Network::None,
             security: Security::default(),
             rlimits: Vec::new(),

@@ -17,7 +17,7 @@ pub(super) enum Failure {
     },
     /// Something that a hint would not make clearer.
     Plain(String),
-    /// The program cannot be executed.
+    /// The program cannot be executed, or not as its user.
     Exec { message: String, code: u8 },
 }
 

@@ -102,7 +102,9 @@ impl World {
     fn resolve_user(&mut self, user: &str, groups: &[String], setgroups: bool) -> Result<(), Failure> {
         let read = |path: &str| read_database(self.root()?, Path::new(path));
         let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
-        let mut identity = crate::user::resolve(user, groups, &passwd, &group).map_err(Failure::Plain)?;
+        // The user's name is the person's affair as the program's is: no word of steps.
+        let unknown = |message| Failure::Exec { message, code: 125 };
+        let mut identity = crate::user::resolve(user, groups, &passwd, &group).map_err(unknown)?;
         if !setgroups {
             // The user namespace has a single group: membership in others cannot be had, and is not asked for.
             identity.groups.clear();
