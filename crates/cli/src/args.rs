@@ -69,6 +69,23 @@ const COMMANDS: &[&str] = &[
 /// Inserts `build` where the first word after the global flags is neither a command nor a flag of
 /// the program itself.
 pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let at = command_index(&args);
+    let Some(word) = args.get(at) else { return args };
+    let ours = word.to_str().is_some_and(|word| {
+        COMMANDS.contains(&word) || matches!(word, "-h" | "--help" | "-V" | "--version")
+    });
+    if !ours && (word.to_str().is_some_and(|word| word.starts_with('-')) || looks_like_context(word)) {
+        args.insert(at, "build".into());
+    }
+    args
+}
+
+/// Returns the first word after the global flags.
+pub(crate) fn command(args: &[OsString]) -> Option<&OsString> {
+    args.get(command_index(args))
+}
+
+fn command_index(args: &[OsString]) -> usize {
     let mut at = 1;
     while let Some(word) = args.get(at).and_then(|word| word.to_str()) {
         match word {
@@ -78,14 +95,7 @@ pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
             _ => break,
         }
     }
-    let Some(word) = args.get(at) else { return args };
-    let ours = word.to_str().is_some_and(|word| {
-        COMMANDS.contains(&word) || matches!(word, "-h" | "--help" | "-V" | "--version")
-    });
-    if !ours && (word.to_str().is_some_and(|word| word.starts_with('-')) || looks_like_context(word)) {
-        args.insert(at, "build".into());
-    }
-    args
+    at
 }
 
 /// Whether a first word that is no command can be a build context; otherwise it is a typing error,

@@ -23,23 +23,25 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|name| name.as_bytes() == rbuild_sandbox::INIT_NAME.as_bytes()) {
         return ExitCode::from(rbuild_sandbox::init_main());
     }
-    let cli = match Cli::try_parse_from(args::with_default_command(arguments)) {
+    let arguments = args::with_default_command(arguments);
+    let is_run = args::command(&arguments).is_some_and(|word| word == "run");
+    rbuild_sys::pidfd::ignore_file_size_signal();
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return clap_exit(&error),
+        Err(error) => return clap_exit(&error, if is_run { 125 } else { 2 }),
     };
-    let is_run = matches!(cli.command, Command::Run(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // What `run` itself could not do has a code of its own, apart from its program's.
-        Err(Failure::User(message)) if is_run => Failure::Engine(message).exit(),
+        Err(Failure::User(message) | Failure::Usage(message)) if is_run => Failure::Engine(message).exit(),
         Err(failure) => failure.exit(),
     }
 }
 
 /// Help and version go to standard output and are no failure.
-fn clap_exit(error: &clap::Error) -> ExitCode {
+fn clap_exit(error: &clap::Error, failure: u8) -> ExitCode {
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    ExitCode::from(if error.use_stderr() { failure } else { 0 })
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

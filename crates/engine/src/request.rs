@@ -36,6 +36,10 @@ pub enum Volume {
         size: Option<u64>,
         /// Permission bits.
         mode: Option<u32>,
+        /// Whether it cannot be written.
+        read_only: bool,
+        /// Whether programs on it can be executed.
+        exec: bool,
     },
 }
 

@@ -21,6 +21,7 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub fn spec(config: &ContainerConfig, request: &RunRequest, root: RootSpec, hostname: &str) -> Result<SandboxSpec, EngineError> {
     let mut spec = SandboxSpec::new(root, arguments(config, request)?);
     spec.readonly_root = request.read_only;
+    spec.writable_files = !request.read_only;
     spec.mounts = request.volumes.iter().map(mount).collect();
     spec.shm_size = request.shm_size.unwrap_or(spec.shm_size);
     spec.env = environment(config, request, hostname);
@@ -90,7 +91,7 @@ fn cwd(config: &ContainerConfig, request: &RunRequest) -> Result<PathBuf, Engine
     let text = request.workdir.as_deref().unwrap_or(&config.working_dir);
     match text {
         "" => Ok(PathBuf::from("/")),
-        text if text.starts_with('/') => Ok(PathBuf::from(text)),
+        text if text.starts_with('/') => Ok(rbuild_sandbox::within_root(Path::new(text))),
         text => Err(EngineError::Request(format!("the working directory `{text}` is invalid, it needs to be an absolute path"))),
     }
 }
@@ -103,11 +104,11 @@ fn mount(volume: &Volume) -> Mount {
             readonly: *read_only,
             exec: true,
         },
-        Volume::Tmpfs { target, size, mode } => Mount {
+        Volume::Tmpfs { target, size, mode, read_only, exec } => Mount {
             target: target.clone(),
             kind: MountKind::Tmpfs { size: *size, mode: mode.unwrap_or(0o1777), owner: (0, 0) },
-            readonly: false,
-            exec: false,
+            readonly: *read_only,
+            exec: *exec,
         },
     }
 }

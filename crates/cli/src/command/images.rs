@@ -85,16 +85,19 @@ fn rows_of(world: &World, image: &Image, args: &Args) -> Result<Vec<Row>, Failur
     Ok(named.collect())
 }
 
-/// Returns the bytes of an image's layers: unpacked where they are, else as blobs.
+/// Returns the bytes of an image's layers, uncompressed where they are known so.
 pub(crate) fn size_of(world: &World, image: &Image) -> Result<u64, Failure> {
     let mut size = 0;
     for id in &image.layers {
         let layer = world.store().layers().get(*id).map_err(Failure::user)?;
-        size += match (&layer.tree, layer.blobs.first(), layer.remotes.first()) {
-            (Some(tree), ..) => tree.size,
-            (None, Some(blob), _) => blob.descriptor.size,
-            (None, None, Some(remote)) => remote.descriptor.size,
-            (None, None, None) => 0,
+        // The tar first: it stays the same when the layer is unpacked, compressed or pushed later.
+        let tar = layer.blobs.iter().find(|blob| layer.diff_id.is_some_and(|diff| diff.0 == blob.descriptor.digest));
+        size += match (tar, &layer.tree, layer.blobs.first(), layer.remotes.first()) {
+            (Some(tar), ..) => tar.descriptor.size,
+            (None, Some(tree), ..) => tree.size,
+            (None, None, Some(blob), _) => blob.descriptor.size,
+            (None, None, None, Some(remote)) => remote.descriptor.size,
+            (None, None, None, None) => 0,
         };
     }
     Ok(size)

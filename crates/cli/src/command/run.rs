@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Mount a directory or memory (`type=bind,src=…,dst=…`, `type=tmpfs,dst=…`)
     #[arg(long = "mount", value_name = "SPEC", value_parser = mount)]
     pub(crate) mounts: Vec<Volume>,
-    /// Mount memory (`/path[:size=64m,mode=1777]`)
+    /// Mount memory (`/path[:size=64m,mode=1777,ro,exec]`)
     #[arg(long = "tmpfs", value_name = "PATH[:OPTIONS]", value_parser = tmpfs)]
     pub(crate) tmpfs: Vec<Volume>,
     /// Working directory
@@ -110,6 +110,10 @@ fn volume(text: &str) -> Result<Volume, String> {
         match option {
             "ro" => read_only = true,
             "rw" => read_only = false,
+            // Labels of SELinux, which mean nothing where it is not in force; and what is so anyway.
+            "z" | "Z" if !std::path::Path::new("/sys/fs/selinux/enforce").exists() => {}
+            "z" | "Z" => return Err(format!("volume `{text}`: relabelling for SELinux is not supported")),
+            "rprivate" | "private" | "consistent" | "cached" | "delegated" => {}
             other => return Err(format!("volume `{text}`: option `{other}` is not supported: `ro` or `rw`")),
         }
     }
@@ -137,7 +141,7 @@ fn mount(text: &str) -> Result<Volume, String> {
         "tmpfs" => {
             let size = take(&["tmpfs-size"]).map(|size| value::size(&size)).transpose()?;
             let mode = take(&["tmpfs-mode"]).map(|mode| octal(&mode)).transpose()?;
-            Volume::Tmpfs { target, size, mode }
+            Volume::Tmpfs { target, size, mode, read_only, exec: false }
         }
         "volume" => return Err(format!("mount `{text}`: named volumes do not exist yet; use type=bind or type=tmpfs")),
         other => return Err(format!("mount `{text}`: unknown type `{other}`: `bind` or `tmpfs`")),
@@ -148,18 +152,21 @@ fn mount(text: &str) -> Result<Volume, String> {
     }
 }
 
-/// Parses `--tmpfs`: `/path[:size=64m,mode=1777]`.
+/// Parses `--tmpfs`: `/path[:size=64m,mode=1777,ro,exec]`; set-user-id bits and devices never count.
 fn tmpfs(text: &str) -> Result<Volume, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let (mut size, mut mode) = (None, None);
+    let (mut size, mut mode, mut read_only, mut exec) = (None, None, false, false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => size = Some(value::size(value)?),
             Some(("mode", value)) => mode = Some(octal(value)?),
-            _ => return Err(format!("tmpfs `{text}`: option `{option}` is not supported: `size=` or `mode=`")),
+            None if matches!(option, "ro" | "rw") => read_only = option == "ro",
+            None if matches!(option, "exec" | "noexec") => exec = option == "exec",
+            None if matches!(option, "nosuid" | "nodev") => {}
+            _ => return Err(format!("tmpfs `{text}`: option `{option}` is not supported: size=, mode=, ro, rw, exec, noexec, nosuid or nodev")),
         }
     }
-    Ok(Volume::Tmpfs { target: absolute_target(target)?, size, mode })
+    Ok(Volume::Tmpfs { target: absolute_target(target)?, size, mode, read_only, exec })
 }
 
 fn absolute_target(target: &str) -> Result<PathBuf, String> {
@@ -298,5 +305,33 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
             crate::ui::say_error(&chain(&error));
             Err(Failure::Code(error.exit_code()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tmpfs_options() {
+        let check = |text: &str, expected: (Option<u64>, Option<u32>, bool, bool)| {
+            let Ok(Volume::Tmpfs { size, mode, read_only, exec, .. }) = tmpfs(text) else { panic!("{text}") };
+            assert_eq!((size, mode, read_only, exec), expected, "{text}");
+        };
+        check("/run", (None, None, false, false));
+        check("/run:rw,noexec,nosuid,size=65536k", (Some(64 << 20), None, false, false));
+        check("/run:ro,exec,nodev,mode=700", (None, Some(0o700), true, true));
+        assert!(tmpfs("/run:suid").is_err() && tmpfs("run").is_err() && tmpfs("/").is_err());
+    }
+
+    #[test]
+    fn volume_options() {
+        let read_only = |text: &str| match volume(text) {
+            Ok(Volume::Bind { read_only, .. }) => read_only,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(read_only("/a:/b:ro") && read_only("/a:/b:ro,rprivate"));
+        assert!(!read_only("/a:/b") && !read_only("/a:/b:rw"));
+        assert!(volume("/a:/b:rshared").is_err() && volume("name:/b").is_err() && volume("/b").is_err());
     }
 }
