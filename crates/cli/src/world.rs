@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rbuild_events::{Reporter, Silent};
@@ -30,6 +31,8 @@ pub(crate) struct World {
     options: Options,
     config: PathBuf,
     images: OnceLock<Images>,
+    /// Whether there may be layers that nothing refers to.
+    garbage: AtomicBool,
 }
 
 /// Returns a variable of the caller's environment; empty counts as unset.
@@ -68,16 +71,21 @@ impl World {
             .map_err(|error| Failure::User(format!("starting threads: {error}")))?;
         let config = docker_directory(global);
         let options = registry_options(&config);
-        Ok(Self { host, rootless, store, runtime, options, config, images: OnceLock::new() })
+        Ok(Self { host, rootless, store, runtime, options, config, images: OnceLock::new(), garbage: AtomicBool::new(false) })
     }
 
     /// Does what may wait until the result is told.
     pub(crate) fn leave(self) {
-        let Self { store, runtime, images, .. } = self;
+        let Self { store, runtime, images, garbage, .. } = self;
         drop(images);
         // A thread that waits for standard input cannot be woken.
         runtime.shutdown_background();
-        let _ = store.tidy();
+        let _ = store.tidy(garbage.into_inner());
+    }
+
+    /// Takes note that the store may hold layers that nothing refers to.
+    pub(crate) fn expect_garbage(&self) {
+        self.garbage.store(true, Ordering::Relaxed);
     }
 
     /// Returns the store.

@@ -10,7 +10,7 @@ use rbuild_network::{ExtraHost, HostAddress, Lease, Provider, hosts_file};
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 use rbuild_sandbox::{Handle, RootSpec, Running, Sandbox, SandboxSpec, Stdio, Upper};
 use rbuild_snapshot::{Active, Roots, Strategy};
-use rbuild_store::{LayerId, NewLayer, TreeBuild, TreeState};
+use rbuild_store::LayerId;
 use rbuild_sys::tty;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,9 +45,8 @@ pub struct Engine {
     parts: Parts,
 }
 
-/// A container's root: a layer that is thrown away.
+/// A container's root, which goes with the temporary files of this process.
 struct Container {
-    build: TreeBuild,
     active: Active,
 }
 
@@ -74,7 +73,7 @@ impl Engine {
         let hostname = match (&request.hostname, request.network) {
             (Some(name), _) => name.clone(),
             (None, Network::Host) => host_name(),
-            (None, _) => Digest::of(format!("{}-{:?}", container.build.layer(), std::time::SystemTime::now()).as_bytes()).short(),
+            (None, _) => Digest::of(format!("{}-{:?}", std::process::id(), std::time::SystemTime::now()).as_bytes()).short(),
         };
         let mut spec = spec(&config.config, &request, self.root_spec(&container), &hostname)?;
         let mut handles = Vec::new();
@@ -118,12 +117,13 @@ impl Engine {
     fn root(&self, layers: &[LayerId]) -> Result<Container, EngineError> {
         let images = &self.parts.images;
         let lowers = tokio::task::block_in_place(|| images.trees(layers, &self.parts.reporter, Digest::of(b"pull")))?;
-        let layer = images.store().layers().create(&NewLayer { description: "container".to_owned(), ..NewLayer::default() })?;
-        let TreeState::Build(build) = images.store().layers().begin_tree(layer)? else {
-            return Err(EngineError::Request("a new layer has a tree already".to_owned()));
-        };
-        let active = self.parts.roots.prepare(&build.fs(), &build.work(), &lowers)?;
-        Ok(Container { build, active })
+        let directory = images.store().temp_dir()?.join("container");
+        let (upper, work) = (directory.join("fs"), directory.join("work"));
+        for path in [&directory, &upper, &work] {
+            std::fs::create_dir(path).map_err(EngineError::io(format!("creating `{}`", path.display())))?;
+        }
+        let active = self.parts.roots.prepare(&upper, &work, &lowers)?;
+        Ok(Container { active })
     }
 
     fn root_spec(&self, container: &Container) -> RootSpec {

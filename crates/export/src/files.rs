@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rbuild_tree::tar::LayerWriter;
-use rbuild_tree::{FileTree, Kind, LinkId, Node, Time, TreeError};
+use rbuild_tree::{FileTree, Kind, LinkId, Node, Time};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use crate::ExportError;
@@ -179,6 +179,6 @@ fn tar_entry<W: Write>(
     if let Some(link) = node.link {
         names.insert(link, node.path.clone());
     }
-    let mut content = tree.open(node).map_err(TreeError::from)?;
+    let mut content = tree.open(node)?;
     Ok(writer.file(&node.path, &node.metadata, &mut content)?)
 }

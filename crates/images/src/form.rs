@@ -63,7 +63,10 @@ impl Images {
         let unknown: Vec<_> = layers.iter().copied().filter(|id| self.known_tree(*id).is_none()).collect();
         if !unknown.is_empty() {
             self.store().layers().hold(&unknown)?;
-            self.in_parallel(&unknown, &|id| Ok(self.note_tree(id, self.tree(id, reporter, vertex)?)))?;
+            self.in_parallel(&unknown, &|id| {
+                self.note_tree(id, self.tree(id, reporter, vertex)?);
+                Ok(())
+            })?;
         }
         layers.iter().map(|id| self.known_tree(*id).ok_or(ImagesError::Gone(*id))).collect()
     }
@@ -163,6 +166,14 @@ impl Images {
     pub(crate) async fn fetch_layer(&self, layer: &Layer, reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<Descriptor, ImagesError> {
         let mut failure = ImagesError::Gone(layer.id);
         for remote in &layer.remotes {
+            let found = DiffId(remote.descriptor.digest);
+            if variant_of(&remote.descriptor.media_type) == PLAIN
+                && let Some(wanted) = layer.diff_id.filter(|wanted| *wanted != found)
+            {
+                // A plain tar is looked into as it is, and has to be what it is taken for.
+                failure = ImagesError::DiffId { layer: layer.id, found, wanted };
+                continue;
+            }
             match self.fetch_remote(remote, reporter, vertex).await {
                 Ok(()) => {
                     let descriptor = remote.descriptor.clone();

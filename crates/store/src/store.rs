@@ -198,7 +198,7 @@ impl Store {
     /// # Errors
     /// The first failure, after trying everything.
     pub fn maintain(&self) -> Result<()> {
-        let tidied = self.tidy();
+        let tidied = self.tidy(true);
         let settled = self.settle(Duration::from_secs(60));
         tidied.and(settled)
     }
@@ -206,10 +206,13 @@ impl Store {
     /// Does the part of [`maintain`](Self::maintain) that waits for no disk: clears up after dead processes and
     /// failed steps, and empties the trash. What is not settled by the next boot is checked before it is used.
     ///
+    /// Garbage is looked for, which takes time in a large store, if a process died or this one is known to
+    /// have made some.
+    ///
     /// # Errors
     /// The first failure, after trying everything.
-    pub fn tidy(&self) -> Result<()> {
-        let collected = self.reap_leases().and_then(|_| match self.has_garbage()? {
+    pub fn tidy(&self, made_garbage: bool) -> Result<()> {
+        let collected = self.reap_leases().and_then(|dead| match (dead > 0 || made_garbage) && self.has_garbage()? {
             true => self.collect().map(|_| ()),
             false => Ok(()),
         });

@@ -284,6 +284,9 @@ fn ssh(text: &str, lookup: Lookup<'_>) -> Result<SshSource, String> {
     Ok(SshSource { id: if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket: path })
 }
 
+/// A build that took so long may as well look for what it left behind.
+const WORTH_TIDYING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Builds an image and tells what came of it.
 pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     let request = args.request(&variable_or_empty).map_err(Failure::User)?;
@@ -294,6 +297,7 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode(&args.progress) };
     let (reporter, display) = exchange::show(mode, "Building");
     let parts = Parts { images: world.images().clone(), roots: world.roots(), network: world.network()?, reporter, search_path: variable("PATH").map(Into::into), stdin, stdout };
+    let began = std::time::Instant::now();
     let built = Builder::new(parts).and_then(|builder| world.runtime().block_on(interruptible(&builder, &request)));
     let failure = built.as_ref().err().map(|error| rbuild_progress::Failure {
         message: String::new(),
@@ -303,6 +307,10 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
         },
     });
     exchange::finish(display, failure);
+    // Steps that failed and parts of contexts leave layers behind; after a cached build there are none.
+    if built.is_err() || began.elapsed() > WORTH_TIDYING {
+        world.expect_garbage();
+    }
     let outcome = built.map_err(told)?;
     if let Some(path) = &args.iidfile {
         write_file(path, outcome.image_id.to_string().as_bytes())?;
@@ -363,11 +371,8 @@ fn metadata(outcome: &BuildOutcome) -> serde_json::Value {
 
 /// Writes a file in place of what is there; a link is replaced, not followed.
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::User(format!("writing `{}`: {error}", path.display()));
-    if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-        std::fs::remove_file(path).map_err(failed)?;
-    }
-    std::fs::write(path, bytes).map_err(failed)
+    let written = rbuild_sys::result::create_result(path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+    written.map_err(|error| Failure::User(format!("writing `{}`: {error}", path.display())))
 }
 
 #[cfg(test)]

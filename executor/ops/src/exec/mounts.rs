@@ -55,7 +55,7 @@ impl Mounts {
     ) -> Result<(), OpsError> {
         match mount.mount_type() {
             pb::MountType::Bind => self.bind(step, inputs, mount),
-            pb::MountType::Cache => self.cache(mount, &*caches.next().expect("one was taken for each")),
+            pb::MountType::Cache => self.cache(mount, &caches.next().expect("one was taken for each")),
             pb::MountType::Tmpfs => {
                 let size = mount.tmpfs_opt.and_then(|tmpfs| u64::try_from(tmpfs.size).ok()).filter(|size| *size > 0);
                 self.push(mount, MountKind::Tmpfs { size, mode: 0o1777, owner: (0, 0) }, false, true);

@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
         let contents_only = copy.action.dir_copy_contents && is_directory && existing.is_none();
         let made = if contents_only { Some(target.as_path()) } else { target.parent() };
         if let Some(made) = made {
-            copy.make_directories(self.draft, &made.to_owned(), copy.made_mode(), &node)?;
+            copy.make_directories(self.draft, made, copy.made_mode(), &node)?;
         }
         self.entry(&node, Path::new(""), &target, false, &Filtered::default())
     }
