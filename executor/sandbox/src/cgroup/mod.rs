@@ -54,7 +54,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A group could not be made.
-    #[error("creating cgroup `{}`", path.display())]
+    #[error("creating cgroup `{}`{}", path.display(), hint(source))]
     Create {
         /// The group.
         path: PathBuf,
@@ -74,6 +74,14 @@ pub enum CgroupError {
     /// A parent that is not a path of the hierarchy.
     #[error("cgroup parent `{0}` must be absolute and without `..`")]
     Parent(String),
+}
+
+/// Says what gives an ordinary user cgroups.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => " (limits without root need a delegated cgroup, such as `systemd-run --user --scope -p Delegate=yes` makes)",
+        _ => "",
+    }
 }
 
 /// The cgroups of this host as far as we may use them.
@@ -174,6 +182,9 @@ impl Cgroups {
         match made {
             Ok((leaf, warnings)) => Ok((Some(leaf), warnings)),
             Err(error) if insisted(request) => Err(error),
+            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok((None, vec!["the number of processes is not limited: no cgroup is delegated to this user".to_owned()]))
+            }
             Err(error) => {
                 let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
                 Ok((None, vec![format!("the number of processes is not limited: {error}{why}")]))
