@@ -71,7 +71,7 @@ impl Fetcher {
         let file = MainContext::File(address.clone());
         let value = self.fetch(&file, build_args).await?;
         let (worker, downloaded) = (self.worker.clone(), value.clone());
-        let is_archive = blocking(move || Ok(worker.is_archive(&downloaded, Path::new(DOWNLOADED)).map_err(BuildError::engine)?));
+        let is_archive = blocking(move || worker.is_archive(&downloaded, Path::new(DOWNLOADED)).map_err(BuildError::engine));
         if !is_archive.await? {
             return Ok((file, value));
         }
