@@ -32,19 +32,33 @@ pub struct PushImage {
     pub manifest: (Descriptor, Bytes),
 }
 
-/// A blob of the store as a source of an upload.
+/// A blob as a source of an upload: fetched only when the registry wants its bytes.
 struct StoredBlob {
-    store: Store,
+    images: Images,
+    layer: Option<PushLayer>,
     digest: Digest,
+}
+
+impl StoredBlob {
+    fn store(&self) -> &Store {
+        self.images.store()
+    }
+
+    /// Fetches the blob if it is only at another registry.
+    fn localize(&self) -> io::Result<()> {
+        let Some(layer) = &self.layer else { return Ok(()) };
+        tokio::task::block_in_place(|| self.images.localize(layer.id, &layer.blob)).map_err(io::Error::other)
+    }
 }
 
 impl Source for StoredBlob {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.localize()?;
         if offset == 0 {
             // Checked while it is read: a damaged blob ends in an error, not in a registry.
-            return Ok(Box::new(self.store.blobs().reader(&self.digest).map_err(io::Error::other)?));
+            return Ok(Box::new(self.store().blobs().reader(&self.digest).map_err(io::Error::other)?));
         }
-        let mut file = self.store.blobs().open(&self.digest).map_err(io::Error::other)?;
+        let mut file = self.store().blobs().open(&self.digest).map_err(io::Error::other)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Box::new(file))
     }
@@ -106,12 +120,7 @@ impl Images {
         let repository = |remote: &rbuild_store::Remote| remote.reference[reference.registry.len() + 1..].to_owned();
         let remotes = layer.iter().flat_map(|layer| &layer.blob.remotes);
         let mount_from: Vec<_> = remotes.filter(here).map(repository).filter(|name| *name != reference.repository).collect();
-        if let Some(layer) = layer {
-            let (images, layer) = (self.clone(), layer.clone());
-            let local = tokio::task::spawn_blocking(move || images.localize(layer.id, &layer.blob));
-            local.await.map_err(|_| ImagesError::Panicked)??;
-        }
-        let source = Arc::new(StoredBlob { store: self.store().clone(), digest: blob.digest });
+        let source = Arc::new(StoredBlob { images: self.clone(), layer: layer.cloned(), digest: blob.digest });
         let progress = Progress::new(reporter.clone(), vertex, format!("pushing {}", blob.digest));
         self.client()?.push_blob(reference, blob, &mount_from, source, progress).await?;
         Ok(())

@@ -358,6 +358,8 @@ fn told(error: BuildError) -> Failure {
 fn metadata(outcome: &BuildOutcome) -> serde_json::Value {
     let mut map = serde_json::Map::new();
     map.insert("containerimage.config.digest".to_owned(), outcome.image_id.to_string().into());
+    // As docker's own store has it: an image without a manifest is known by its id.
+    map.insert("containerimage.digest".to_owned(), outcome.image_id.to_string().into());
     if let Some(descriptor) = &outcome.descriptor {
         map.insert("containerimage.descriptor".to_owned(), serde_json::json!(descriptor));
         map.insert("containerimage.digest".to_owned(), descriptor.digest.to_string().into());

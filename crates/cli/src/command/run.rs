@@ -11,11 +11,10 @@ use crate::world::{World, chain, silent, stderr, stdin, stdout};
 /// Run a command in a new container of an image
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The image: a name, or an id
-    pub(crate) image: String,
-    /// The command, instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
+    /// The image (a name, or an id), then the command instead of the image's: what follows the image
+    /// belongs to the container, flags, too
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"], num_args = 1..)]
+    pub(crate) image_and_command: Vec<String>,
     /// Remove the container when it ends (always done for now: containers are not kept)
     #[arg(long)]
     pub(crate) rm: bool,
@@ -225,6 +224,11 @@ fn env_file(path: &std::path::Path, lookup: &dyn Fn(&str) -> Option<String>) -> 
 impl Args {
     /// Returns what the engine is asked; `lookup` reads the caller's environment.
     pub(crate) fn request(self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<RunRequest, String> {
+        let mut words = self.image_and_command.into_iter();
+        let image = words.next().unwrap_or_default();
+        if image.starts_with('-') {
+            return Err(format!("unexpected argument '{image}' found; see 'rbuild run --help'"));
+        }
         let mut env = Vec::new();
         for file in &self.env_file {
             env.extend(env_file(file, lookup)?);
@@ -234,8 +238,8 @@ impl Args {
             env.extend(value.map(|value| (name, value)));
         }
         Ok(RunRequest {
-            image: self.image,
-            command: self.command,
+            image,
+            command: words.collect(),
             entrypoint: self.entrypoint,
             env,
             workdir: self.workdir,
