@@ -14,6 +14,10 @@ RUN touch -d @1000 /d
 RUN mkdir -p /x/y && echo 1 > /x/y/f && ln /x/y/f /x/hard && ln -s f /x/y/soft && chmod 4751 /x/y/f && touch -h -d @1000 /x/y/soft && touch -d @1000 /x/y/f /x/y /x
 RUN rm /d/a && rm -r /x/y && touch -d @1000 /d /x
 COPY --link a /linked
+COPY a /deep/down/a
+COPY <<EOF /document
+no clock in here
+EOF
 "#;
 
 const OWNERS: &str = "COPY --chown=1000:2000 a /owned\nRUN chown 1000:1000 /d && mkdir -m 700 /mine && chown 5:6 /mine && touch -d @1000 /mine\n";
