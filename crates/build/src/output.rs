@@ -1,7 +1,6 @@
 //! Where results go: `--output` read, and carried out.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use rbuild_export::{
 };
 use rbuild_images::{Images, PushImage, PushLayer};
 use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_sys::result::create_result;
 use rbuild_tree::FileTree;
 use rbuild_tree::compress::Compression;
 
@@ -301,11 +301,7 @@ impl Exporter {
         if dest.is_dir() {
             return Err(BuildError::Input(format!("destination `{}` is a directory: a file is needed", dest.display())));
         }
-        // A link at the place is replaced, never written through.
-        if std::fs::symlink_metadata(&dest).is_ok_and(|found| found.is_symlink()) {
-            std::fs::remove_file(&dest).map_err(failed)?;
-        }
-        Ok(Box::new(File::create(&dest).map_err(failed)?))
+        Ok(Box::new(create_result(&dest).map_err(failed)?))
     }
 
     async fn files(&self, output: &Output) -> Result<Exported, BuildError> {

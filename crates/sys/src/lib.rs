@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mount;
 pub mod netns;
 pub mod pidfd;
+pub mod result;
 pub mod root;
 pub mod seccomp;
 pub mod subid;

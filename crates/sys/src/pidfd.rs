@@ -151,6 +151,12 @@ pub fn reset_signals() -> io::Result<()> {
     set_mask(&empty()).map(drop)
 }
 
+/// Lets writing beyond the limit for files (`ulimit -f`) fail, instead of ending the process.
+pub fn ignore_file_size_signal() {
+    // SAFETY: SIG_IGN installs no handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Returns a descriptor that becomes readable when a child ends; the signals must be blocked.
 pub fn child_signals() -> io::Result<OwnedFd> {
     let mut set = empty();

@@ -1,11 +1,11 @@
 //! `rbuild save`.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use rbuild_export::{ArchiveKind, ArchiveTarget, export_archive};
 use rbuild_oci::Reference;
+use rbuild_sys::result::{create_result, remove_result};
 
 use crate::command::push::{assembled, options};
 use crate::ui::Failure;
@@ -42,11 +42,11 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     let kind = if args.format == "oci-archive" { ArchiveKind::Oci } else { ArchiveKind::Docker };
     let out: Box<dyn Write + Send> = match &args.output {
         None => stdout(),
-        Some(path) => Box::new(File::create(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?),
+        Some(path) => Box::new(create_result(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?),
     };
     export_archive(world.images(), kind, &exported, ArchiveTarget::Tar(out)).map_err(|error| {
         if let Some(path) = &args.output {
-            let _ = std::fs::remove_file(path);
+            remove_result(path);
         }
         Failure::User(chain(&error))
     })?;
