@@ -1,7 +1,6 @@
 //! What the frontend asks of its host, answered by images and local directories.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,15 +12,13 @@ use rbuild_lower::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayo
 use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_ops::OciLayout;
 use rbuild_sys::root::Root;
-use rbuild_tree::pattern::{Matcher, parse_ignore_file};
+use rbuild_tree::pattern::Matcher;
 
 use tokio::sync::OnceCell;
 
+use crate::input::read_ignore_file;
 use crate::remote::Fetcher;
 use crate::track::Track;
-
-/// The largest ignore file that is read.
-const LARGEST_IGNORE_FILE: u64 = 16 << 20;
 
 /// The host of the built-in frontend.
 pub(crate) struct Host {
@@ -88,15 +85,7 @@ impl Bridge for Host {
         let Some(directory) = self.locals.get(name) else { return Ok(Vec::new()) };
         let failed = |error: std::io::Error| BridgeError::message(format!("reading .dockerignore of context `{name}`: {error}"));
         let root = Root::open(directory).map_err(failed)?;
-        match root.open_file(Path::new(".dockerignore")) {
-            Ok(file) => {
-                let mut bytes = Vec::new();
-                file.take(LARGEST_IGNORE_FILE).read_to_end(&mut bytes).map_err(failed)?;
-                Ok(parse_ignore_file(&bytes))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(failed(error)),
-        }
+        Ok(read_ignore_file(&root, Path::new(".dockerignore")).map_err(failed)?.unwrap_or_default())
     }
 
     fn is_ignored(&self, path: &str) -> bool {

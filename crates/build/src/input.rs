@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rbuild_dockerfile::{Dockerfile, MAX_FILE, decode, interpret, parse};
 use rbuild_lower::MainContext;
+use rbuild_sys::root::Root;
 use rbuild_tree::compress::decompress;
 use rbuild_tree::pattern::parse_ignore_file;
 use rbuild_tree::tar::Archive;
@@ -16,6 +17,9 @@ use crate::request::{BuildRequest, ContextSource, DockerfileSource};
 
 /// The name under which the build context is known in the graph.
 pub(crate) const CONTEXT: &str = "context";
+
+/// The largest ignore file that is read: every path of the context is held against every line.
+const LARGEST_IGNORE_FILE: u64 = 1 << 20;
 
 /// What a build begins with.
 pub(crate) struct Input {
@@ -46,7 +50,7 @@ pub(crate) fn read(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path)
 fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Read) -> Result<Input, BuildError> {
     let (path, bytes) = match &request.dockerfile {
         DockerfileSource::Stdin => (None, read_limited(stdin, "standard input")?),
-        DockerfileSource::Path(path) => (Some(path.clone()), read_dockerfile(path)?),
+        DockerfileSource::Path(path) => (Some(path.clone()), named_dockerfile(directory, path)?),
         DockerfileSource::Default => default_dockerfile(directory)?,
     };
     let filename = path.as_deref().and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy());
@@ -60,24 +64,32 @@ fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Rea
     })
 }
 
-/// `Dockerfile`, or `dockerfile`.
+/// `Dockerfile`, or `dockerfile`: part of the context, and so a regular file inside of it (X48, X54).
 fn default_dockerfile(directory: &Path) -> Result<(Option<PathBuf>, Vec<u8>), BuildError> {
-    let path = directory.join("Dockerfile");
-    let lower = directory.join("dockerfile");
-    let path = if !path.exists() && lower.exists() { lower } else { path };
-    let bytes = read_dockerfile(&path)?;
-    Ok((Some(path), bytes))
+    let upper = directory.join("Dockerfile");
+    let failed = |error| no_dockerfile(&upper, error);
+    let root = Root::open(directory).map_err(failed)?;
+    for name in ["Dockerfile", "dockerfile"] {
+        match root.open_file(Path::new(name)) {
+            Ok(mut file) => return Ok((Some(directory.join(name)), read_limited(&mut file, name)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(no_dockerfile(&directory.join(name), error)),
+        }
+    }
+    Err(failed(io::ErrorKind::NotFound.into()))
 }
 
+/// A Dockerfile that the user named: one of the context must be inside of it, as what an archive brought
+/// is not to be trusted.
+fn named_dockerfile(directory: &Path, path: &Path) -> Result<Vec<u8>, BuildError> {
+    let Ok(inside) = path.strip_prefix(directory) else { return read_dockerfile(path) };
+    let file = Root::open(directory).and_then(|root| root.open_file(inside));
+    read_limited(&mut file.map_err(|error| no_dockerfile(path, error))?, &path.display().to_string())
+}
+
+/// A Dockerfile that the user named, wherever it is.
 fn read_dockerfile(path: &Path) -> Result<Vec<u8>, BuildError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => BuildError::Input(format!(
-            "failed to read dockerfile: open {name}: no such file or directory (looked for `{}`; name another with -f)",
-            path.display()
-        )),
-        _ => BuildError::Input(format!("failed to read dockerfile: `{}`: {error}", path.display())),
-    };
+    let failed = |error| no_dockerfile(path, error);
     // A pipe given by the shell (`-f <(…)`) is read like a file; only directories and devices are not.
     let kind = std::fs::metadata(path).map_err(failed)?.file_type();
     if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
@@ -85,6 +97,18 @@ fn read_dockerfile(path: &Path) -> Result<Vec<u8>, BuildError> {
     }
     let mut file = File::open(path).map_err(failed)?;
     read_limited(&mut file, &path.display().to_string())
+}
+
+fn no_dockerfile(path: &Path, error: io::Error) -> BuildError {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    BuildError::Input(match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "failed to read dockerfile: open {name}: no such file or directory (looked for `{}`; name another with -f)",
+            path.display()
+        ),
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => format!("failed to read dockerfile: `{}` is not a file", path.display()),
+        _ => format!("failed to read dockerfile: `{}`: {error}", path.display()),
+    })
 }
 
 pub(crate) fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, BuildError> {
@@ -105,19 +129,35 @@ pub(crate) fn text(bytes: &[u8], request: &BuildRequest) -> Result<Arc<str>, Bui
 
 /// `<Dockerfile>.dockerignore` beside the Dockerfile wins over `.dockerignore` in the context.
 fn ignore_patterns(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<String>, BuildError> {
-    let beside = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
+    let beside = dockerfile.and_then(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())));
+    let beside = beside.map(|(parent, mut name)| {
         name.push(".dockerignore");
-        PathBuf::from(name)
+        (if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent }, PathBuf::from(name))
     });
-    for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
-        match std::fs::read(&path) {
-            Ok(bytes) => return Ok(parse_ignore_file(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(BuildError::Input(format!("reading `{}`: {error}", path.display()))),
+    for (parent, name) in beside.into_iter().chain([(directory.to_owned(), PathBuf::from(".dockerignore"))]) {
+        let failed = |error| BuildError::Input(format!("reading `{}`: {error}", parent.join(&name).display()));
+        match Root::open(&parent).and_then(|root| read_ignore_file(&root, &name)) {
+            Ok(Some(patterns)) => return Ok(patterns),
+            Ok(None) => {}
+            Err(error) => return Err(failed(error)),
         }
     }
     Ok(Vec::new())
+}
+
+/// Reads an ignore file: a regular one inside of `root`, of bounded size.
+pub(crate) fn read_ignore_file(root: &Root, name: &Path) -> io::Result<Option<Vec<String>>> {
+    let file = match root.open_file(name) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST_IGNORE_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_IGNORE_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {LARGEST_IGNORE_FILE} bytes")));
+    }
+    Ok(Some(parse_ignore_file(&bytes)))
 }
 
 /// Standard input is an archive, or the Dockerfile itself.
@@ -165,4 +205,53 @@ pub(crate) fn parsed(input: &Input, color: bool) -> Result<Dockerfile, BuildErro
         return Err(BuildError::dockerfile(&diagnostics, &input.filename, &input.text, color));
     }
     Ok(dockerfile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> (tempfile::TempDir, PathBuf) {
+        let outer = tempfile::tempdir().unwrap();
+        std::fs::write(outer.path().join("outside"), "CANARY").unwrap();
+        let inner = outer.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        (outer, inner)
+    }
+
+    /// X48, X49: an archive given as context could show files of the host in the messages about them.
+    #[test]
+    fn files_of_the_context_are_looked_up_inside_of_it() {
+        let (_outer, inner) = context();
+        for (target, found) in [("../outside", false), ("/outside", false), ("sub/own", true)] {
+            std::fs::create_dir_all(inner.join("sub")).unwrap();
+            std::fs::write(inner.join("sub/own"), "FROM scratch").unwrap();
+            for name in ["Dockerfile", ".dockerignore"] {
+                let _ = std::fs::remove_file(inner.join(name));
+                std::os::unix::fs::symlink(target, inner.join(name)).unwrap();
+            }
+            assert_eq!(default_dockerfile(&inner).is_ok(), found, "{target}");
+            assert_eq!(named_dockerfile(&inner, &inner.join("Dockerfile")).is_ok(), found, "{target}");
+            assert_eq!(!ignore_patterns(&inner, None).unwrap().is_empty(), found, "{target}");
+        }
+    }
+
+    /// X54: opening a pipe without a writer waits for ever.
+    #[test]
+    fn pipes_and_devices_in_the_context_are_not_opened() {
+        let (_outer, inner) = context();
+        for name in ["Dockerfile", ".dockerignore"] {
+            let made = std::process::Command::new("mkfifo").arg(inner.join(name)).status().unwrap();
+            assert!(made.success());
+        }
+        assert!(default_dockerfile(&inner).unwrap_err().to_string().contains("is not a file"));
+        assert!(ignore_patterns(&inner, None).is_err());
+    }
+
+    #[test]
+    fn ignore_files_are_bounded() {
+        let (_outer, inner) = context();
+        std::fs::write(inner.join(".dockerignore"), "x\n".repeat(1 << 20)).unwrap();
+        assert!(ignore_patterns(&inner, None).unwrap_err().to_string().contains("larger than"));
+    }
 }
