@@ -36,10 +36,12 @@ impl Images {
         for (descriptor, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids) {
             let description = format!("layer of {}", image.reference);
             let new = NewLayer { description, diff_id: Some(*diff_id), ..NewLayer::default() };
-            let id = self.store().layers().find_or_create(*diff_id, &new)?;
+            let id = self.store().layers().find_or_create(*diff_id, &descriptor.digest, &new)?;
             let remote = Remote { reference: image.reference.name(), descriptor: descriptor.clone() };
             let layer = self.store().layers().get(id)?;
-            if !layer.remotes.contains(&remote) {
+            // Of a layer known otherwise, this blob has yet to prove that it has the diff id.
+            let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
+            if (is_new || layer.is_of(&descriptor.digest)) && !layer.remotes.contains(&remote) {
                 self.store().layers().add_remote(id, &remote)?;
             }
             layers.push(id);

@@ -77,6 +77,17 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// Returns whether the content is known to have the diff id: it was unpacked, made here, or is named by it.
+    pub fn is_verified(&self) -> bool {
+        self.tree.is_some() || self.diff_id.is_some_and(|id| self.blobs.iter().any(|blob| blob.descriptor.digest == id.0))
+    }
+
+    /// Returns whether `blob` is one of the layer's, here or at a registry.
+    pub fn is_of(&self, blob: &Digest) -> bool {
+        self.blobs.iter().any(|known| known.descriptor.digest == *blob)
+            || self.remotes.iter().any(|known| known.descriptor.digest == *blob)
+    }
+
     /// Whether the layer can be had at all.
     pub fn is_available(&self) -> bool {
         self.tree.is_some() || !self.blobs.is_empty() || !self.remotes.is_empty()
@@ -195,15 +206,28 @@ impl<'a> Layers<'a> {
         self.find_held("id", diff_id, fits)
     }
 
-    /// Returns the layer with this diff id, or makes one.
+    /// Returns a layer whose content is known to have this diff id, held by the lease.
     ///
     /// # Errors
     /// If the index cannot be used.
-    pub fn find_or_create(&self, diff_id: DiffId, new: &NewLayer) -> Result<LayerId> {
-        if let Some(id) = self.find_by_diff_id(diff_id)? {
-            return Ok(id);
+    pub fn find_verified(&self, diff_id: DiffId) -> Result<Option<LayerId>> {
+        self.find_held("tree_size IS NOT NULL DESC, id", diff_id, |layer| layer.is_verified())
+    }
+
+    /// Returns the layer that an image means by this diff id and this `blob`, or makes one.
+    ///
+    /// What an image says of the diff id of a blob is only its word until the blob was unpacked. Were
+    /// that enough, an image could put its own blob under another's diff id. So layers are shared whose
+    /// content is known to have the diff id, or which are of the very same blob.
+    ///
+    /// # Errors
+    /// If the index cannot be used.
+    pub fn find_or_create(&self, diff_id: DiffId, blob: &Digest, new: &NewLayer) -> Result<LayerId> {
+        let means = |layer: &Layer| layer.is_verified() || layer.is_of(blob);
+        match self.find_held("tree_size IS NOT NULL DESC, id", diff_id, means)? {
+            Some(id) => Ok(id),
+            None => self.create(&NewLayer { diff_id: Some(diff_id), ..new.clone() }),
         }
-        self.create(&NewLayer { diff_id: Some(diff_id), ..new.clone() })
     }
 
     /// Records the diff id.

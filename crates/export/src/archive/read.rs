@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use rbuild_images::Images;
-use rbuild_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json, media_type};
+use rbuild_oci::digest::HashingWriter;
+use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Platform, Reference, json, media_type};
 use rbuild_store::{ImageId, LayerBlob, LayerId, NewImage, NewLayer};
 use rbuild_tree::compress::{Format, decompress};
 use rbuild_tree::tar::{Archive, EntryKind};
@@ -197,6 +198,7 @@ impl Opened {
         if Digest::of(&bytes) != descriptor.digest {
             return Err(self.malformed(format!("blob {} has other content than its name says", descriptor.digest)));
         }
+        self.fits(descriptor, bytes.len() as u64)?;
         Ok(bytes)
     }
 
@@ -216,9 +218,7 @@ impl Opened {
         let id = ImageId(images.store().blobs().put(config_bytes)?);
         let mut ids: Vec<LayerId> = Vec::with_capacity(layers.len());
         for ((name, descriptor), diff_id) in layers.iter().zip(&config.rootfs.diff_ids) {
-            let new = NewLayer { description: format!("layer of {}", self.path.display()), ..NewLayer::default() };
-            let layer = images.store().layers().find_or_create(*diff_id, &new)?;
-            self.layer_blob(images, layer, name, descriptor.as_ref())?;
+            let layer = self.layer(images, name, descriptor.as_ref(), *diff_id)?;
             ids.push(layer);
         }
         let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
@@ -228,20 +228,47 @@ impl Opened {
         Ok(Loaded { id, names })
     }
 
-    /// Takes a layer's blob into the store, unless the layer is there in some form.
-    fn layer_blob(&self, images: &Images, layer: LayerId, name: &Path, descriptor: Option<&Descriptor>) -> Result<(), ExportError> {
-        let known = images.store().layers().get(layer)?;
-        if known.tree.is_some() || !known.blobs.is_empty() {
-            return Ok(());
+    /// Takes a layer into the store, unless it is there; its content must be what the configuration says.
+    fn layer(&self, images: &Images, name: &Path, descriptor: Option<&Descriptor>, diff_id: DiffId) -> Result<LayerId, ExportError> {
+        let layers = images.store().layers();
+        if let Some(known) = layers.find_verified(diff_id)? {
+            self.find(name)?;
+            return Ok(known);
         }
         let (digest, size) = self.ingest(images, name, descriptor.map(|descriptor| descriptor.digest))?;
         let descriptor = match descriptor {
             Some(descriptor) => descriptor.clone(),
             None => Descriptor::new(self.sniff(name)?, digest, size),
         };
-        let plain = matches!(descriptor.media_type.as_str(), media_type::OCI_LAYER | media_type::DOCKER_LAYER);
-        let variant = if plain { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
-        Ok(images.store().layers().add_blob(layer, &LayerBlob { descriptor, variant })?)
+        self.fits(&descriptor, size)?;
+        let found = self.diff_id(images, &digest)?;
+        if found != diff_id {
+            let (found, wanted) = (found.0, diff_id.0);
+            return Err(self.malformed(format!("layer `{}` has diff id {found}, the configuration says {wanted}", name.display())));
+        }
+        let new = NewLayer { description: format!("layer of {}", self.path.display()), ..NewLayer::default() };
+        let layer = layers.find_or_create(diff_id, &digest, &new)?;
+        let variant = if digest == diff_id.0 { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
+        layers.add_blob(layer, &LayerBlob { descriptor, variant })?;
+        Ok(layer)
+    }
+
+    /// Returns the digest of a blob's plain content.
+    fn diff_id(&self, images: &Images, blob: &Digest) -> Result<DiffId, ExportError> {
+        let mut reader = images.store().blobs().reader(blob)?;
+        let failed = |error: io::Error| self.malformed(format!("decompressing layer {blob}: {error}"));
+        let (_, mut plain) = decompress(BufReader::with_capacity(256 << 10, &mut reader)).map_err(failed)?;
+        let mut hashing = HashingWriter::new(io::sink());
+        io::copy(&mut plain, &mut hashing).map_err(failed)?;
+        Ok(DiffId(hashing.finish().1))
+    }
+
+    fn fits(&self, descriptor: &Descriptor, size: u64) -> Result<(), ExportError> {
+        if descriptor.size == size {
+            return Ok(());
+        }
+        let reason = format!("blob {} has {size} bytes, its descriptor says {}", descriptor.digest, descriptor.size);
+        Err(self.malformed(reason))
     }
 
     fn sniff(&self, name: &Path) -> Result<&'static str, ExportError> {

@@ -42,7 +42,7 @@ fn equal_layers_are_found() -> Result<()> {
     let layers = fixture.store.layers();
     let new = NewLayer { diff_id: Some(diff_id("a")), ..NewLayer::default() };
     let plain = layers.create(&new)?;
-    assert_eq!(layers.find_or_create(diff_id("a"), &NewLayer::default())?, plain);
+    assert_eq!(layers.find_by_diff_id(diff_id("a"))?, Some(plain));
     assert_eq!(layers.find_tree(diff_id("a"), None)?, None);
     let below = ChainId::bottom(diff_id("below"));
     let bound = layers.create(&new)?;
@@ -53,6 +53,28 @@ fn equal_layers_are_found() -> Result<()> {
     assert_eq!(layers.find_tree(diff_id("a"), Some(below))?, Some(bound));
     assert_eq!(layers.find_tree(diff_id("a"), None)?, None);
     assert_eq!(layers.find_by_diff_id(diff_id("b"))?, None);
+    Ok(())
+}
+
+/// X20, X40: an image could put its own blob under the diff id of a layer that others use.
+#[test]
+fn a_diff_id_is_a_word_until_it_is_proven() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let layers = fixture.store.layers();
+    let (evil, good) = (descriptor(b"evil"), descriptor(b"good"));
+    let new = NewLayer::default();
+    let first = layers.find_or_create(diff_id("a"), &evil.digest, &new)?;
+    layers.add_remote(first, &Remote { reference: "evil.example/a".to_owned(), descriptor: evil.clone() })?;
+    assert_eq!(layers.find_or_create(diff_id("a"), &evil.digest, &new)?, first, "the same blob is the same layer");
+    let second = layers.find_or_create(diff_id("a"), &good.digest, &new)?;
+    assert_ne!(second, first);
+    layers.add_remote(second, &Remote { reference: "docker.io/library/a".to_owned(), descriptor: good })?;
+    assert_eq!(layers.find_verified(diff_id("a"))?, None);
+    if let TreeState::Build(build) = layers.begin_tree(second)? {
+        build.finish(1, None)?;
+    }
+    assert_eq!(layers.find_verified(diff_id("a"))?, Some(second));
+    assert_eq!(layers.find_or_create(diff_id("a"), &descriptor(b"other").digest, &new)?, second);
     Ok(())
 }
 

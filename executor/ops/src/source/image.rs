@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rbuild_graph::{pb, source};
-use rbuild_images::{Mode, Resolved};
-use rbuild_oci::{ChainId, Digest, Platform, Reference};
+use rbuild_images::{Mode, Origin, Resolved};
+use rbuild_oci::{ChainId, DiffId, Digest, Platform, Reference};
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
+use rbuild_store::LayerId;
 
 use crate::value::Ref;
 use crate::worker::Worker;
@@ -20,6 +21,20 @@ pub(crate) fn key(chain: Option<ChainId>) -> Digest {
         None => "rbuild.layers.v1\0".to_owned(),
     };
     Digest::of(key.as_bytes())
+}
+
+/// Returns the key of an image's layers, of which `blobs` is what the image says that they are.
+///
+/// That a blob has the diff id is only the image's word until the blob was unpacked. Were the diff ids alone
+/// the key, an image could put its own blobs in the place of another's layers. A plain blob proves itself.
+pub(crate) fn key_of(diff_ids: &[DiffId], blobs: &[Option<Digest>]) -> Digest {
+    let claims = diff_ids.iter().zip(blobs).map(|(id, blob)| blob.filter(|blob| *blob != id.0));
+    let claims: Vec<String> = claims.map(|blob| blob.map(|blob| blob.to_string()).unwrap_or_default()).collect();
+    let layers = key(ChainId::of(diff_ids));
+    if claims.iter().all(String::is_empty) {
+        return layers;
+    }
+    Digest::of(format!("rbuild.blobs.v1\0{layers}\0{}", claims.join("\0")).as_bytes())
 }
 
 /// An image ready to be resolved.
@@ -52,6 +67,19 @@ impl ImageSource {
         Ok(self.worker.images().resolve(&self.reference, &self.platform, self.mode).await?)
     }
 
+    /// Returns the blobs that layers of the store came as, of those that came from a registry.
+    async fn blobs(&self, layers: Vec<LayerId>) -> Result<Vec<Option<Digest>>, OpsError> {
+        let worker = self.worker.clone();
+        blocking(move || {
+            let blob = |id: &LayerId| {
+                let layer = worker.store().layers().get(*id)?;
+                Ok(layer.remotes.first().map(|remote| remote.descriptor.digest))
+            };
+            layers.iter().map(blob).collect()
+        })
+        .await
+    }
+
     fn layers(&self, resolved: &Resolved) -> usize {
         let all = resolved.config.rootfs.diff_ids.len();
         self.limit.map_or(all, |limit| limit.min(all))
@@ -63,7 +91,11 @@ impl Operation<Ref> for ImageSource {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
         let resolved = self.resolved().await?;
         let diff_ids = &resolved.config.rootfs.diff_ids[..self.layers(&resolved)];
-        Ok(CacheMap::source(key(ChainId::of(diff_ids))))
+        let blobs: Vec<Option<Digest>> = match &resolved.origin {
+            Origin::Registry => resolved.layers.iter().map(|layer| Some(layer.digest)).collect(),
+            Origin::Store(layers) => self.blobs(layers.clone()).await?,
+        };
+        Ok(CacheMap::source(key_of(diff_ids, &blobs)))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {
@@ -77,5 +109,23 @@ impl Operation<Ref> for ImageSource {
         let mut layers = blocking(move || Ok(images.layers(&resolved)?)).await?;
         layers.truncate(count);
         Ok(vec![Ref::Layers(layers)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// X20, X40: an image that claims the diff ids of another must not be taken for it.
+    #[test]
+    fn blobs_count_until_they_prove_themselves() {
+        let ids = [DiffId(Digest::of(b"a")), DiffId(Digest::of(b"b"))];
+        let (plain, good, evil) = (Some(ids[1].0), Some(Digest::of(b"good")), Some(Digest::of(b"evil")));
+        let layers = key(ChainId::of(&ids));
+        assert_eq!(key_of(&ids, &[None, None]), layers);
+        assert_eq!(key_of(&ids, &[None, plain]), layers);
+        assert_ne!(key_of(&ids, &[None, good]), layers);
+        assert_ne!(key_of(&ids, &[None, good]), key_of(&ids, &[None, evil]));
+        assert_ne!(key_of(&ids, &[good, None]), key_of(&ids, &[None, good]));
     }
 }

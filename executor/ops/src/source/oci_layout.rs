@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rbuild_graph::source::{self, attr};
 use rbuild_graph::pb;
-use rbuild_oci::{ChainId, Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json, media_type};
+use rbuild_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json, media_type};
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use rbuild_store::{LayerBlob, LayerId, NewLayer, Store};
 use rbuild_sys::root::Root;
@@ -117,11 +117,14 @@ impl OciLayout {
         for (descriptor, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids).take(count) {
             let description = format!("layer of OCI layout {}", self.path.display());
             let new = NewLayer { description, diff_id: Some(*diff_id), ..NewLayer::default() };
-            let layer = store.layers().find_or_create(*diff_id, &new)?;
+            let layer = store.layers().find_or_create(*diff_id, &descriptor.digest, &new)?;
             let known = store.layers().get(layer)?;
             if known.tree.is_none() && known.blobs.is_empty() {
-                self.ingest(descriptor, store)?;
                 let plain = matches!(descriptor.media_type.as_str(), media_type::OCI_LAYER | media_type::DOCKER_LAYER);
+                if plain && descriptor.digest != diff_id.0 {
+                    return Err(self.broken(format!("layer {} has diff id {}, its configuration says otherwise", descriptor.digest, diff_id.0)));
+                }
+                self.ingest(descriptor, store)?;
                 let variant = if plain { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
                 store.layers().add_blob(layer, &LayerBlob { descriptor: descriptor.clone(), variant })?;
             }
@@ -252,7 +255,8 @@ impl Operation<Ref> for LayoutSource {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
         let (_, image) = self.found().await?;
         let diff_ids = &image.config.rootfs.diff_ids[..self.count(image)];
-        Ok(CacheMap::source(super::image::key(ChainId::of(diff_ids))))
+        let blobs: Vec<Option<Digest>> = image.layers.iter().map(|layer| Some(layer.digest)).collect();
+        Ok(CacheMap::source(super::image::key_of(diff_ids, &blobs)))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {
