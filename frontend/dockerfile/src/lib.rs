@@ -44,7 +44,7 @@ pub use instruction::{Instruction, Statement};
 pub use interpret::{interpret, parse_instruction};
 pub use keyword::Keyword;
 pub use lint::{CheckOptions, Linter, Rule};
-pub use parse::{MAX_FILE, MAX_LINE, parse};
+pub use parse::{MAX_FILE, MAX_INSTRUCTIONS, MAX_LINE, parse};
 pub use source::{LineIndex, Lines, Place, Span, Template};
 pub use stage::{Dockerfile, MetaArg, Stage};
 pub use suggest::nearest;

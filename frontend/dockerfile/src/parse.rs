@@ -18,6 +18,9 @@ pub const MAX_LINE: usize = 65_535;
 /// The largest Dockerfile: 16 MiB.
 pub const MAX_FILE: usize = 16 << 20;
 
+/// The most instructions in a Dockerfile: each takes kilobytes on its way to an image.
+pub const MAX_INSTRUCTIONS: usize = 50_000;
+
 /// Cuts `source` into instructions. Never fails: what is wrong is told in the diagnostics.
 pub fn parse(source: &str) -> (Ast<'_>, Vec<Diagnostic>) {
     let mut parser = Parser::new(source);
@@ -116,6 +119,12 @@ impl<'a> Parser<'a> {
             } else {
                 self.directives.end();
                 instructions += 1;
+                if instructions > MAX_INSTRUCTIONS {
+                    let message = format!("dockerfile has more than the limit of {MAX_INSTRUCTIONS} instructions");
+                    self.error(line.place(), message);
+                    self.items.push(Item::Refused(Span::new(line.span.start, self.source.len())));
+                    break;
+                }
                 let node = self.instruction(line, content);
                 self.items.push(Item::Instruction(Box::new(node)));
             }

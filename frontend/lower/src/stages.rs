@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_dockerfile::expand::Empty;
 use rbuild_dockerfile::{
-    Diagnostic, Dockerfile, Environment as _, Instruction, Lexer, Linter, Phase, Place, Stage, Statement, nearest,
+    Diagnostic, Dockerfile, Environment as _, Instruction, Lexer, Linter, MAX_INSTRUCTIONS, Phase, Place, Stage,
+    Statement, nearest,
 };
 use rbuild_oci::Platform;
 
@@ -333,6 +334,9 @@ impl<'a> Plan<'a> {
     /// something that may not have been looked up yet (G012).
     pub(crate) fn add_triggers(&mut self, index: usize, triggers: &[String]) -> Fallible<bool> {
         let place = self.units[index].place;
+        if triggers.len() > MAX_INSTRUCTIONS {
+            return Err(fail(place, format!("the base has more than the limit of {MAX_INSTRUCTIONS} triggers")));
+        }
         let mut statements = Vec::new();
         for trigger in triggers {
             let parsed = rbuild_dockerfile::parse_instruction(trigger, place);

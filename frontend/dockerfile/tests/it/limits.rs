@@ -1,7 +1,7 @@
 //! Limits and time: X42-X44, F003.
 
 use crate::{read, valid};
-use rbuild_dockerfile::{Instruction, MAX_FILE, MAX_LINE, decode};
+use rbuild_dockerfile::{Instruction, MAX_FILE, MAX_INSTRUCTIONS, MAX_LINE, decode};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -132,4 +132,13 @@ fn triggers_are_read_alone() {
     assert_eq!(error("XYZZY a").to_string(), "dockerfile parse error on line 4: unknown instruction: XYZZY");
     assert_eq!(error("").message, "the Dockerfile cannot be empty");
     assert_eq!(error("RUN <<E\n").lines, place.lines);
+}
+
+/// X42: a million short lines took gigabytes on their way to a graph.
+#[test]
+fn instructions_are_counted() {
+    let file = |count: usize| format!("FROM a\n{}", "RUN x\n".repeat(count - 1));
+    assert_eq!(messages(&file(MAX_INSTRUCTIONS)), [""; 0]);
+    let message = format!("dockerfile has more than the limit of {MAX_INSTRUCTIONS} instructions");
+    assert_eq!(messages(&file(MAX_INSTRUCTIONS + 5)), [message]);
 }

@@ -14,6 +14,8 @@ use crate::text;
 
 /// About how many bytes a port takes in memory.
 const PORT_SIZE: usize = 64;
+/// The most variables of a stage.
+const MAX_VARIABLES: usize = 10_000;
 
 impl Walk<'_, '_> {
     pub(super) fn env(&mut self, at: &Statement, env: &Env) -> Fallible<()> {
@@ -41,6 +43,7 @@ impl Walk<'_, '_> {
 
     /// Expands all pairs before any of them is set (S013).
     fn pairs(&mut self, at: &Statement, pairs: &[KeyValue]) -> Fallible<Vec<(String, String)>> {
+        self.count_variables(pairs.len())?;
         let mut expanded = Vec::with_capacity(pairs.len());
         for pair in pairs {
             let name = self.expand(at, &pair.key)?;
@@ -49,8 +52,18 @@ impl Walk<'_, '_> {
         Ok(expanded)
     }
 
+    /// Refuses more variables or labels than any program could be given: looking them up takes time.
+    fn count_variables(&self, more: usize) -> Fallible<()> {
+        let declared = self.state.variables.names().count().max(self.state.build_args.len());
+        if declared + more > MAX_VARIABLES {
+            return Err(fail(self.at, format!("the stage has more than the limit of {MAX_VARIABLES} variables")));
+        }
+        Ok(())
+    }
+
     /// A003-A006: the build's value, else the default, else the global value.
     pub(super) fn arg(&mut self, at: &Statement, arg: &Arg) -> Fallible<()> {
+        self.count_variables(arg.arguments.len())?;
         let mut history = Vec::new();
         for argument in &arg.arguments {
             let name = &argument.name.text;
