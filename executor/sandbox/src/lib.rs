@@ -31,6 +31,7 @@ pub mod spec;
 pub mod step;
 mod user;
 mod wire;
+mod within;
 
 pub use error::{SandboxError, SpecError};
 pub use running::{Exit, Running, Stats};
@@ -40,6 +41,7 @@ pub use launch::Sandbox;
 pub use mount_points::fill_mount_points;
 pub use spec::*;
 pub use step::{Plan, Step};
+pub use within::within_root;
 
 /// What `argv[0]` is when our own binary is to be the init of a box.
 pub const INIT_NAME: &str = "rbuild-init";
