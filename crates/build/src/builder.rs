@@ -27,6 +27,7 @@ use crate::output::{Exporter, Output};
 use crate::remote::Fetcher;
 use crate::request::{BuildRequest, ContextSource, NetworkMode, NoCache};
 use crate::session::InProcess;
+use crate::syntax;
 use crate::track::Track;
 
 /// What a builder is made of.
@@ -100,6 +101,7 @@ impl Builder {
             }
             ContextSource::Directory(_) | ContextSource::Stdin => self.input(request).await?,
         };
+        syntax::check(&input.filename, &input.text, request)?;
         let dockerfile = input::parsed(&input, request.color)?;
         let contexts = contexts(request, &input)?;
         let worker = self.worker(request, &contexts);

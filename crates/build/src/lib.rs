@@ -9,6 +9,7 @@ mod output;
 mod remote;
 mod request;
 mod session;
+mod syntax;
 mod track;
 
 pub use builder::{BuildOutcome, Builder, Parts};
