@@ -38,7 +38,9 @@ fn metadata() -> BTreeMap<String, BTreeSet<String>> {
     let room = |name: &str| name.strip_prefix("rbuild-").map(str::to_owned);
     let mut rooms = BTreeMap::new();
     for package in packages {
-        let Some(name) = room(package["name"].as_str().expect("a name")).filter(|name| name != "tests") else { continue };
+        let Some(name) = room(package["name"].as_str().expect("a name")).filter(|name| name != "tests") else {
+            continue;
+        };
         let dependencies = package["dependencies"].as_array().expect("dependencies");
         let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
         let uses = normal.filter_map(|dependency| room(dependency["name"].as_str()?)).collect();
@@ -116,7 +118,11 @@ fn no_module_is_named_after_nothing() {
     sources(&root(), &mut files);
     for file in files {
         let stem = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        assert!(!["util", "utils", "helper", "helpers", "manager", "common"].contains(&stem.as_str()), "{}", file.display());
+        assert!(
+            !["util", "utils", "helper", "helpers", "manager", "common"].contains(&stem.as_str()),
+            "{}",
+            file.display()
+        );
         let folder = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         assert!(!matches!(folder.as_deref(), Some("util" | "utils" | "common" | "helpers")), "{}", file.display());
     }

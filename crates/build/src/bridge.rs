@@ -73,7 +73,8 @@ impl Bridge for Host {
         platform: &Platform,
         shown: &str,
     ) -> Result<ResolvedLayout, BridgeError> {
-        let path = self.layouts.get(layout).ok_or_else(|| BridgeError::NotFound(format!("OCI layout `{layout}`")))?.clone();
+        let path =
+            self.layouts.get(layout).ok_or_else(|| BridgeError::NotFound(format!("OCI layout `{layout}`")))?.clone();
         let (track, platform) = (Track::start(&self.reporter, shown), platform.clone());
         let read = tokio::task::spawn_blocking(move || OciLayout::open(&path)?.image(digest, &platform)).await;
         let image = read.map_err(|error| BridgeError::Failed(Box::new(error)))?;
@@ -83,7 +84,8 @@ impl Bridge for Host {
 
     async fn ignore_patterns(&self, name: &str) -> Result<Vec<String>, BridgeError> {
         let Some(directory) = self.locals.get(name) else { return Ok(Vec::new()) };
-        let failed = |error: std::io::Error| BridgeError::message(format!("reading .dockerignore of context `{name}`: {error}"));
+        let failed =
+            |error: std::io::Error| BridgeError::message(format!("reading .dockerignore of context `{name}`: {error}"));
         let root = Root::open(directory).map_err(failed)?;
         Ok(read_ignore_file(&root, Path::new(".dockerignore")).map_err(failed)?.unwrap_or_default())
     }

@@ -80,7 +80,8 @@ impl Builder {
         let store = parts.images.store();
         let cache = SqliteCache::open(&store.cache_path()).map_err(BuildError::engine)?;
         let results = Arc::new(LayerResults(store.clone()));
-        let settings = Settings { locks: Locks::shared(store.steps_dir().map_err(BuildError::engine)?), ..Settings::default() };
+        let settings =
+            Settings { locks: Locks::shared(store.steps_dir().map_err(BuildError::engine)?), ..Settings::default() };
         let solver = Solver::new(Arc::new(cache), results, settings);
         Ok(Self { parts, solver })
     }
@@ -94,7 +95,10 @@ impl Builder {
         if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(BuildError::Input("only one output can go to standard output".to_owned()));
         }
-        let fetcher = Fetcher { job: self.solver.job(self.parts.reporter.clone()), worker: self.worker(request, &Contexts::default()) };
+        let fetcher = Fetcher {
+            job: self.solver.job(self.parts.reporter.clone()),
+            worker: self.worker(request, &Contexts::default()),
+        };
         let input = match &request.context {
             ContextSource::Git(_) | ContextSource::Http(_) => {
                 fetcher.input(request, &build_args(request), self.parts.stdin).await?
@@ -140,7 +144,8 @@ impl Builder {
             layouts: contexts.layouts.clone(),
             search_path: self.parts.search_path.clone(),
         };
-        let (images, roots, network) = (self.parts.images.clone(), self.parts.roots.clone(), self.parts.network.clone());
+        let (images, roots, network) =
+            (self.parts.images.clone(), self.parts.roots.clone(), self.parts.network.clone());
         Arc::new(Worker::new(images, roots, Arc::new(network), Arc::new(session), self.parts.reporter.clone()))
     }
 
@@ -178,7 +183,8 @@ impl Builder {
 
     fn warn(&self, warning: &Diagnostic, input: &Input) {
         let vertex = Digest::of(b"[internal] load build definition from Dockerfile");
-        let source = Source { filename: input.filename.clone(), text: input.text.clone(), lines: line_pair(warning.lines) };
+        let source =
+            Source { filename: input.filename.clone(), text: input.text.clone(), lines: line_pair(warning.lines) };
         self.parts.reporter.report(Event::Warning(Warning {
             vertex,
             short: warning.to_string(),
@@ -207,7 +213,11 @@ impl Builder {
                     }
                 };
                 let value = solved.into_iter().next().map(|solved| solved.value);
-                value.map(|value| value.layers().map(<[_]>::to_vec)).transpose().map_err(BuildError::engine)?.unwrap_or_default()
+                value
+                    .map(|value| value.layers().map(<[_]>::to_vec))
+                    .transpose()
+                    .map_err(BuildError::engine)?
+                    .unwrap_or_default()
             }
         };
         let base = lowered.base.as_ref();
@@ -221,7 +231,12 @@ impl Builder {
         })
     }
 
-    async fn export(&self, request: &BuildRequest, outputs: Vec<Output>, built: Vec<Built>) -> Result<BuildOutcome, BuildError> {
+    async fn export(
+        &self,
+        request: &BuildRequest,
+        outputs: Vec<Output>,
+        built: Vec<Built>,
+    ) -> Result<BuildOutcome, BuildError> {
         let default = || Output::parse(&crate::OutputSpec { kind: "image".to_owned(), attributes: BTreeMap::new() });
         let outputs = if outputs.is_empty() { vec![default()?] } else { outputs };
         let exporter = Exporter {
@@ -306,7 +321,9 @@ fn frontend_request(
 fn host_address((name, address): &(String, String)) -> Result<(String, IpAddr), BuildError> {
     match address.parse() {
         Ok(ip) => Ok((name.clone(), ip)),
-        Err(_) => Err(BuildError::Input(format!("--add-host {name}:{address}: only IP addresses are supported in builds so far"))),
+        Err(_) => Err(BuildError::Input(format!(
+            "--add-host {name}:{address}: only IP addresses are supported in builds so far"
+        ))),
     }
 }
 

@@ -87,7 +87,8 @@ impl BuildError {
 /// Returns the first and last line of a vertex in its source file.
 pub(crate) fn lines_of(graph: &Graph, vertex: Digest) -> Option<(usize, usize)> {
     let location = graph.vertex(&vertex)?.locations.first()?;
-    let line = |position: &Option<rbuild_graph::pb::Position>| position.as_ref().and_then(|at| usize::try_from(at.line).ok());
+    let line =
+        |position: &Option<rbuild_graph::pb::Position>| position.as_ref().and_then(|at| usize::try_from(at.line).ok());
     let first = location.ranges.iter().filter_map(|range| line(&range.start)).min()?;
     let last = location.ranges.iter().filter_map(|range| line(&range.end)).max()?;
     Some((first, last))

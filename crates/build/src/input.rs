@@ -106,7 +106,9 @@ fn no_dockerfile(path: &Path, error: io::Error) -> BuildError {
             "failed to read dockerfile: open {name}: no such file or directory (looked for `{}`; name another with -f)",
             path.display()
         ),
-        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => format!("failed to read dockerfile: `{}` is not a file", path.display()),
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+            format!("failed to read dockerfile: `{}` is not a file", path.display())
+        }
         _ => format!("failed to read dockerfile: `{}`: {error}", path.display()),
     })
 }
@@ -123,7 +125,8 @@ pub(crate) fn read_limited(from: &mut dyn Read, name: &str) -> Result<Vec<u8>, B
 
 pub(crate) fn text(bytes: &[u8], request: &BuildRequest) -> Result<Arc<str>, BuildError> {
     let lossy = String::from_utf8_lossy(bytes);
-    let decoded = decode(bytes).map_err(|error| BuildError::dockerfile(&[*error], "Dockerfile", &lossy, request.color))?;
+    let decoded =
+        decode(bytes).map_err(|error| BuildError::dockerfile(&[*error], "Dockerfile", &lossy, request.color))?;
     Ok(decoded.into())
 }
 
@@ -149,13 +152,18 @@ fn ignore_patterns(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<St
 pub(crate) fn read_ignore_file(root: &Root, name: &Path) -> io::Result<Option<Vec<String>>> {
     let file = match root.open_file(name) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
     file.take(LARGEST_IGNORE_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_IGNORE_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {LARGEST_IGNORE_FILE} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {LARGEST_IGNORE_FILE} bytes"),
+        ));
     }
     Ok(Some(parse_ignore_file(&bytes)))
 }
@@ -163,16 +171,25 @@ pub(crate) fn read_ignore_file(root: &Root, name: &Path) -> io::Result<Option<Ve
 /// Standard input is an archive, or the Dockerfile itself.
 fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> Result<Input, BuildError> {
     if request.dockerfile == DockerfileSource::Stdin {
-        return Err(BuildError::Input("invalid argument: can't use stdin for both build context and dockerfile".to_owned()));
+        return Err(BuildError::Input(
+            "invalid argument: can't use stdin for both build context and dockerfile".to_owned(),
+        ));
     }
-    let failed = |error: io::Error| BuildError::Input(format!("reading the build context from standard input: {error}"));
+    let failed =
+        |error: io::Error| BuildError::Input(format!("reading the build context from standard input: {error}"));
     let mut spool = tempfile::tempfile_in(scratch).map_err(failed)?;
     io::copy(stdin, &mut spool).map_err(failed)?;
     if !is_archive(&spool).map_err(failed)? {
         io::Seek::rewind(&mut spool).map_err(failed)?;
         let bytes = read_limited(&mut spool, "standard input")?;
         let context = MainContext::Empty;
-        return Ok(Input { filename: "Dockerfile".to_owned(), text: text(&bytes, request)?, directory: None, context, unpacked: None });
+        return Ok(Input {
+            filename: "Dockerfile".to_owned(),
+            text: text(&bytes, request)?,
+            directory: None,
+            context,
+            unpacked: None,
+        });
     }
     io::Seek::rewind(&mut spool).map_err(failed)?;
     let unpacked = tempfile::Builder::new().prefix("context-").tempdir_in(scratch).map_err(failed)?;
@@ -185,7 +202,11 @@ fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> 
     };
     let request = BuildRequest { dockerfile: inside, ..request.clone() };
     let input = directory_input(&request, unpacked.path(), &mut io::empty())?;
-    Ok(Input { unpacked: Some(unpacked), context: MainContext::Local { name: CONTEXT.to_owned(), exclude: Vec::new() }, ..input })
+    Ok(Input {
+        unpacked: Some(unpacked),
+        context: MainContext::Local { name: CONTEXT.to_owned(), exclude: Vec::new() },
+        ..input
+    })
 }
 
 fn is_archive(spool: &File) -> io::Result<bool> {

@@ -15,5 +15,6 @@ mod track;
 pub use builder::{BuildOutcome, Builder, Parts};
 pub use error::BuildError;
 pub use request::{
-    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource,
+    SshSource, Ulimit,
 };

@@ -91,7 +91,9 @@ impl Attributes<'_> {
             None | Some("gzip") => Ok(Compression::Gzip(number(6, 9, self)?)),
             Some("zstd") => Ok(Compression::Zstd(number(3, 22, self)?.max(1))),
             Some("uncompressed") => Ok(Compression::None),
-            Some("estargz") => Err(self.invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed")),
+            Some("estargz") => {
+                Err(self.invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed"))
+            }
             Some(other) => Err(self.invalid("compression", other, "unknown: gzip, zstd or uncompressed")),
         }
     }
@@ -125,12 +127,18 @@ impl Output {
         };
         let needs_dest = matches!(kind, Kind::Local | Kind::Tar | Kind::Archive(_));
         if needs_dest && dest.as_deref().is_none_or(str::is_empty) {
-            return Err(BuildError::Input(format!("dest is required for output type={} (`-` for standard output)", spec.kind)));
+            return Err(BuildError::Input(format!(
+                "dest is required for output type={} (`-` for standard output)",
+                spec.kind
+            )));
         }
         let oci = attributes.flag("oci-mediatypes")?.unwrap_or(true);
         let output = Self {
             kind,
-            names: attributes.take("name").map(|names| names.split(',').map(parse_name).collect::<Result<_, _>>()).transpose()?,
+            names: attributes
+                .take("name")
+                .map(|names| names.split(',').map(parse_name).collect::<Result<_, _>>())
+                .transpose()?,
             dest,
             tar: attributes.flag("tar")?.unwrap_or(true),
             platform_split: attributes.flag("platform-split")?,
@@ -211,7 +219,9 @@ impl Exporter {
         let several = self.built.len() > 1;
         let assembled = if push || several { Some(self.assembled(output.assemble).await?) } else { None };
         let index = match &assembled {
-            Some(assembled) if several => Some(index_of(&self.images, assembled, output.assemble.oci_media_types).map_err(BuildError::engine)?),
+            Some(assembled) if several => {
+                Some(index_of(&self.images, assembled, output.assemble.oci_media_types).map_err(BuildError::engine)?)
+            }
             _ => None,
         };
         let mut exported = Exported { names: names.clone(), ..Exported::default() };
@@ -233,7 +243,12 @@ impl Exporter {
     }
 
     /// Records the image in the store; of several platforms, the first is the one that the names mean.
-    async fn record(&self, names: &[Reference], assembled: Option<Vec<Assembled>>, track: &Track) -> Result<Digest, BuildError> {
+    async fn record(
+        &self,
+        names: &[Reference],
+        assembled: Option<Vec<Assembled>>,
+        track: &Track,
+    ) -> Result<Digest, BuildError> {
         let given = names.to_vec();
         let id = self
             .blocking(move |images, built| {
@@ -265,7 +280,8 @@ impl Exporter {
         let images: Vec<_> = assembled.iter().map(push_image).collect();
         for name in names {
             let pushed = self.images.push(name, &images, index, &self.reporter, track.vertex()).await;
-            let digest = pushed.map_err(|error| BuildError::Input(format!("failed to push {name}: {}", BuildError::chain(&error))))?;
+            let digest = pushed
+                .map_err(|error| BuildError::Input(format!("failed to push {name}: {}", BuildError::chain(&error))))?;
             track.note(format!("pushing manifest for {name}@{digest}"));
         }
         Ok(())
@@ -299,7 +315,10 @@ impl Exporter {
         let dest = self.dest(output);
         let failed = |error: std::io::Error| BuildError::Input(format!("creating `{}`: {error}", dest.display()));
         if dest.is_dir() {
-            return Err(BuildError::Input(format!("destination `{}` is a directory: a file is needed", dest.display())));
+            return Err(BuildError::Input(format!(
+                "destination `{}` is a directory: a file is needed",
+                dest.display()
+            )));
         }
         Ok(Box::new(create_result(&dest).map_err(failed)?))
     }
@@ -308,20 +327,28 @@ impl Exporter {
         let split = output.platform_split.unwrap_or(self.built.len() > 1);
         if output.kind == Kind::Tar {
             if self.built.len() > 1 {
-                return Err(BuildError::Input("type=tar of several platforms is not supported yet: use type=local".to_owned()));
+                return Err(BuildError::Input(
+                    "type=tar of several platforms is not supported yet: use type=local".to_owned(),
+                ));
             }
             let stream = self.stream(output)?;
             self.blocking(move |images, built| {
                 let tree = view(images, &built[0])?;
                 let mut out = export_tar(&*tree, std::io::BufWriter::with_capacity(256 << 10, stream), built[0].epoch)?;
-                out.flush().map_err(|source| rbuild_export::ExportError::Io { action: "writing", path: "the tar".into(), source })
+                out.flush().map_err(|source| rbuild_export::ExportError::Io {
+                    action: "writing",
+                    path: "the tar".into(),
+                    source,
+                })
             })
             .await?;
             return Ok(Exported::default());
         }
         let dest = self.dest(output);
         if output.is_stdout() {
-            return Err(BuildError::Input("type=local needs a directory as dest; for standard output use type=tar".to_owned()));
+            return Err(BuildError::Input(
+                "type=local needs a directory as dest; for standard output use type=tar".to_owned(),
+            ));
         }
         self.blocking(move |images, built| {
             for built in built {

@@ -36,13 +36,17 @@ impl Fetcher {
     ) -> Result<Input, BuildError> {
         let (context, value) = self.context(&request.context, build_args).await?;
         let track = Track::start(self.worker.reporter(), "[internal] load build definition from Dockerfile");
-        let (worker, request, is_file) = (self.worker.clone(), request.clone(), matches!(context, MainContext::File(_)));
+        let (worker, request, is_file) =
+            (self.worker.clone(), request.clone(), matches!(context, MainContext::File(_)));
         let read = blocking(move || match (&request.dockerfile, is_file) {
             (DockerfileSource::Stdin, _) => {
                 let text = input::text(&input::read_limited(&mut stdin(), "standard input")?, &request)?;
                 Ok(("Dockerfile".to_owned(), text))
             }
-            (_, true) => Ok(("Dockerfile".to_owned(), input::text(&dockerfile(&worker, &value, &[DOWNLOADED.into()])?.1, &request)?)),
+            (_, true) => Ok((
+                "Dockerfile".to_owned(),
+                input::text(&dockerfile(&worker, &value, &[DOWNLOADED.into()])?.1, &request)?,
+            )),
             (given, false) => {
                 let candidates = match given {
                     DockerfileSource::Path(path) => vec![inside(path)],
@@ -56,7 +60,11 @@ impl Fetcher {
         Ok(Input { filename, text, directory: None, context, unpacked: None })
     }
 
-    async fn context(&self, source: &ContextSource, build_args: &BTreeMap<String, String>) -> Result<(MainContext, Ref), BuildError> {
+    async fn context(
+        &self,
+        source: &ContextSource,
+        build_args: &BTreeMap<String, String>,
+    ) -> Result<(MainContext, Ref), BuildError> {
         let address = match source {
             ContextSource::Git(address) => {
                 let context = MainContext::Git(address.clone());
@@ -71,7 +79,8 @@ impl Fetcher {
         let file = MainContext::File(address.clone());
         let value = self.fetch(&file, build_args).await?;
         let (worker, downloaded) = (self.worker.clone(), value.clone());
-        let is_archive = blocking(move || worker.is_archive(&downloaded, Path::new(DOWNLOADED)).map_err(BuildError::engine));
+        let is_archive =
+            blocking(move || worker.is_archive(&downloaded, Path::new(DOWNLOADED)).map_err(BuildError::engine));
         if !is_archive.await? {
             return Ok((file, value));
         }
@@ -115,7 +124,9 @@ impl Fetcher {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, BuildError> + Send + 'static) -> Result<T, BuildError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
     tokio::task::spawn_blocking(work).await.map_err(BuildError::engine)?
 }
 
@@ -128,14 +139,19 @@ fn dockerfile(worker: &Worker, value: &Ref, candidates: &[PathBuf]) -> Result<(S
         let found = worker.read_file(value, path, MAX_FILE as u64).map_err(|error| failed(path, &error))?;
         if let Some(bytes) = found {
             if bytes.len() > MAX_FILE {
-                return Err(BuildError::Input(format!("failed to read dockerfile: {} is larger than {MAX_FILE} bytes", path.display())));
+                return Err(BuildError::Input(format!(
+                    "failed to read dockerfile: {} is larger than {MAX_FILE} bytes",
+                    path.display()
+                )));
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok((name, bytes));
         }
     }
     let name = candidates.first().map_or("Dockerfile".into(), |path| path.display().to_string());
-    Err(BuildError::Input(format!("failed to read dockerfile: open {name}: no such file or directory in the build context")))
+    Err(BuildError::Input(format!(
+        "failed to read dockerfile: open {name}: no such file or directory in the build context"
+    )))
 }
 
 /// Returns a path as one inside the context.

@@ -27,7 +27,8 @@ fn refusal(asked: &str) -> String {
 
 fn is_built_in(asked: &str) -> bool {
     let name = asked.split_whitespace().next().unwrap_or_default();
-    name == "dockerfile.v0" || Reference::parse(name).is_ok_and(|image| BUILT_IN.contains(&image.familiar_name().as_str()))
+    name == "dockerfile.v0"
+        || Reference::parse(name).is_ok_and(|image| BUILT_IN.contains(&image.familiar_name().as_str()))
 }
 
 #[cfg(test)]
@@ -36,7 +37,9 @@ mod tests {
 
     #[test]
     fn built_in_frontends() {
-        for name in ["docker/dockerfile", "docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "dockerfile.v0"] {
+        for name in
+            ["docker/dockerfile", "docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "dockerfile.v0"]
+        {
             assert!(is_built_in(name), "{name}");
         }
         for name in ["", "example.com/frontend", "evil/dockerfile", "docker/dockerfile-x"] {

@@ -31,7 +31,14 @@ impl Track {
     pub(crate) fn note(&self, id: impl Into<String>) {
         let now = SystemTime::now();
         let (vertex, id) = (self.vertex, id.into());
-        self.reporter.report(Event::Status(Status { vertex, id, current: 0, total: 0, started: now, completed: Some(now) }));
+        self.reporter.report(Event::Status(Status {
+            vertex,
+            id,
+            current: 0,
+            total: 0,
+            started: now,
+            completed: Some(now),
+        }));
     }
 
     /// Shows how the work ended, and hands its result on.

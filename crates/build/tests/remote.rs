@@ -9,7 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rbuild_build::{BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Parts, Resources};
+use rbuild_build::{
+    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec,
+    Parts, Resources,
+};
 use rbuild_events::Silent;
 use rbuild_images::Images;
 use rbuild_network::{Provider, Settings};
@@ -61,7 +64,11 @@ impl Place {
     }
 
     /// Builds into a directory and returns it.
-    async fn build(&self, context: ContextSource, change: impl FnOnce(&mut BuildRequest)) -> Result<PathBuf, BuildError> {
+    async fn build(
+        &self,
+        context: ContextSource,
+        change: impl FnOnce(&mut BuildRequest),
+    ) -> Result<PathBuf, BuildError> {
         static COUNT: Mutex<u32> = Mutex::new(0);
         let number = {
             let mut count = COUNT.lock().unwrap();
@@ -69,14 +76,21 @@ impl Place {
             *count
         };
         let dest = self.path(&format!("out{number}"));
-        let output = OutputSpec { kind: "local".to_owned(), attributes: BTreeMap::from([("dest".to_owned(), dest.display().to_string())]) };
+        let output = OutputSpec {
+            kind: "local".to_owned(),
+            attributes: BTreeMap::from([("dest".to_owned(), dest.display().to_string())]),
+        };
         let mut request = request(context);
         request.outputs = vec![output];
         change(&mut request);
         self.builder().build(&request).await.map(|_| dest)
     }
 
-    async fn image(&self, context: ContextSource, change: impl FnOnce(&mut BuildRequest)) -> (BuildOutcome, ImageConfig) {
+    async fn image(
+        &self,
+        context: ContextSource,
+        change: impl FnOnce(&mut BuildRequest),
+    ) -> (BuildOutcome, ImageConfig) {
         let mut request = request(context);
         change(&mut request);
         let outcome = self.builder().build(&request).await.unwrap();
@@ -170,7 +184,11 @@ async fn x008_dockerfile_by_http() {
 #[tokio::test(flavor = "multi_thread")]
 async fn x008_archive_by_http() {
     let place = Place::new();
-    let files = [("Dockerfile", "FROM scratch\nCOPY sub /\n"), ("sub/inner", "here"), ("other.Dockerfile", "FROM scratch\nCOPY sub/inner /other\n")];
+    let files = [
+        ("Dockerfile", "FROM scratch\nCOPY sub /\n"),
+        ("sub/inner", "here"),
+        ("other.Dockerfile", "FROM scratch\nCOPY sub/inner /other\n"),
+    ];
     let (address, _) = serve(archive(&files, 5), "");
     let context = || ContextSource::Http(format!("{address}/context.tar"));
     let out = place.build(context(), |_| {}).await.unwrap();
@@ -188,7 +206,9 @@ async fn x008_archive_by_http() {
 #[tokio::test(flavor = "multi_thread")]
 async fn o010_times_of_archives() {
     let files = [("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")];
-    for (headers, expect) in [("", "2001-09-09T01:46:40Z"), ("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "1994-11-06T08:49:37Z")] {
+    for (headers, expect) in
+        [("", "2001-09-09T01:46:40Z"), ("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "1994-11-06T08:49:37Z")]
+    {
         let place = Place::new();
         let (address, _) = serve(archive(&files, 1_000_000_000), headers);
         let epoch = |request: &mut BuildRequest| request.source_date_epoch = Some("context".to_owned());
@@ -270,14 +290,16 @@ async fn x011_oci_layout() {
     std::fs::create_dir(&context).unwrap();
     std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /first\nENV FROM_LAYOUT=yes\n").unwrap();
     let layout = place.path("layout");
-    let attributes = BTreeMap::from([("dest".to_owned(), layout.display().to_string()), ("tar".to_owned(), "false".to_owned())]);
+    let attributes =
+        BTreeMap::from([("dest".to_owned(), layout.display().to_string()), ("tar".to_owned(), "false".to_owned())]);
     let output = OutputSpec { kind: "oci".to_owned(), attributes };
     let source = || ContextSource::Directory(context.clone());
     place.image(source(), |request| request.outputs = vec![output]).await;
     std::fs::write(context.join("Dockerfile"), "FROM base\nCOPY --from=base first /second\n").unwrap();
     // Another store, which has nothing of it.
     let other = Place::new();
-    let named = |value: String| move |request: &mut BuildRequest| drop(request.build_contexts.insert("base".to_owned(), value));
+    let named =
+        |value: String| move |request: &mut BuildRequest| drop(request.build_contexts.insert("base".to_owned(), value));
     let given = format!("oci-layout://{}", layout.display());
     let out = other.build(source(), named(given.clone())).await.unwrap();
     assert!(read(&out, "first").is_some() && read(&out, "first") == read(&out, "second"));

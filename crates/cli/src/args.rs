@@ -62,8 +62,25 @@ pub(crate) enum Command {
 
 /// The names a first word may have without meaning a context.
 const COMMANDS: &[&str] = &[
-    "build", "run", "images", "rmi", "tag", "pull", "push", "save", "load", "inspect", "history", "login", "logout",
-    "du", "prune", "version", "info", "completion", "help",
+    "build",
+    "run",
+    "images",
+    "rmi",
+    "tag",
+    "pull",
+    "push",
+    "save",
+    "load",
+    "inspect",
+    "history",
+    "login",
+    "logout",
+    "du",
+    "prune",
+    "version",
+    "info",
+    "completion",
+    "help",
 ];
 
 /// Inserts `build` where the first word after the global flags is neither a command nor a flag of
@@ -71,9 +88,9 @@ const COMMANDS: &[&str] = &[
 pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let at = command_index(&args);
     let Some(word) = args.get(at) else { return args };
-    let ours = word.to_str().is_some_and(|word| {
-        COMMANDS.contains(&word) || matches!(word, "-h" | "--help" | "-V" | "--version")
-    });
+    let ours = word
+        .to_str()
+        .is_some_and(|word| COMMANDS.contains(&word) || matches!(word, "-h" | "--help" | "-V" | "--version"));
     if !ours && (word.to_str().is_some_and(|word| word.starts_with('-')) || looks_like_context(word)) {
         args.insert(at, "build".into());
     }
@@ -102,7 +119,11 @@ fn command_index(args: &[OsString]) -> usize {
 /// about which clap says more.
 fn looks_like_context(word: &OsString) -> bool {
     let text = word.to_string_lossy();
-    text == "-" || text.contains('/') || text.contains("://") || text.starts_with('.') || std::path::Path::new(word).is_dir()
+    text == "-"
+        || text.contains('/')
+        || text.contains("://")
+        || text.starts_with('.')
+        || std::path::Path::new(word).is_dir()
 }
 
 #[cfg(test)]

@@ -102,8 +102,21 @@ pub(crate) fn add_host(text: &str) -> Result<(String, String), String> {
 pub(crate) fn ulimit(text: &str) -> Result<rbuild_build::Ulimit, String> {
     let invalid = || format!("invalid ulimit argument: `{text}`: expected NAME=SOFT[:HARD]");
     const NAMES: &[&str] = &[
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let (name, values) = text.split_once('=').ok_or_else(invalid)?;
     if !NAMES.contains(&name) {

@@ -71,7 +71,16 @@ impl World {
             .map_err(|error| Failure::User(format!("starting threads: {error}")))?;
         let config = docker_directory(global);
         let options = registry_options(&config);
-        Ok(Self { host, rootless, store, runtime, options, config, images: OnceLock::new(), garbage: AtomicBool::new(false) })
+        Ok(Self {
+            host,
+            rootless,
+            store,
+            runtime,
+            options,
+            config,
+            images: OnceLock::new(),
+            garbage: AtomicBool::new(false),
+        })
     }
 
     /// Does what may wait until the result is told.
@@ -128,12 +137,13 @@ impl World {
     /// Returns how writable roots are made here.
     pub(crate) fn roots(&self) -> Roots {
         let kernel = &self.host.kernel;
-        let strategy = match (self.userxattr(), kernel.overlay, kernel.overlay_in_userns, &self.host.tools.fuse_overlayfs) {
-            (false, true, ..) => Strategy::Overlay { userxattr: false },
-            (true, _, true, _) => Strategy::Overlay { userxattr: true },
-            (true, _, false, Some(program)) if kernel.fuse => Strategy::FuseOverlay { program: program.clone() },
-            _ => Strategy::Copy,
-        };
+        let strategy =
+            match (self.userxattr(), kernel.overlay, kernel.overlay_in_userns, &self.host.tools.fuse_overlayfs) {
+                (false, true, ..) => Strategy::Overlay { userxattr: false },
+                (true, _, true, _) => Strategy::Overlay { userxattr: true },
+                (true, _, false, Some(program)) if kernel.fuse => Strategy::FuseOverlay { program: program.clone() },
+                _ => Strategy::Copy,
+            };
         Roots::new(strategy, matches!(self.host.privilege, Privilege::SingleId(_)))
     }
 
@@ -144,7 +154,8 @@ impl World {
             true => self.store.root().join("tmp"),
         };
         if !self.rootless {
-            std::fs::create_dir_all(&locks).map_err(|error| Failure::User(format!("creating `{}`: {error}", locks.display())))?;
+            std::fs::create_dir_all(&locks)
+                .map_err(|error| Failure::User(format!("creating `{}`: {error}", locks.display())))?;
         }
         Ok(Provider::new(Settings::for_host(&self.host, locks).map_err(|error| Failure::User(chain(&error)))?))
     }
@@ -187,14 +198,16 @@ pub(crate) fn stderr() -> Box<dyn Write + Send> {
 /// `/var/lib/rbuild`, or for an ordinary user `$XDG_DATA_HOME/rbuild`.
 fn store_root(global: &Global, rootless: bool) -> Result<PathBuf, Failure> {
     if let Some(root) = &global.root {
-        return std::path::absolute(root).map_err(|error| Failure::Usage(format!("--root `{}`: {error}", root.display())));
+        return std::path::absolute(root)
+            .map_err(|error| Failure::Usage(format!("--root `{}`: {error}", root.display())));
     }
     if !rootless {
         return Ok(PathBuf::from("/var/lib/rbuild"));
     }
     let data = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let missing = || Failure::User("neither XDG_DATA_HOME nor HOME is set: say where the store lies with --root".to_owned());
+    let missing =
+        || Failure::User("neither XDG_DATA_HOME nor HOME is set: say where the store lies with --root".to_owned());
     Ok(data.or_else(home).ok_or_else(missing)?.join("rbuild"))
 }
 
@@ -218,8 +231,10 @@ fn registry_options(config: &std::path::Path) -> Options {
     }
     let home = variable("HOME").map(PathBuf::from);
     let mut certificates = vec![PathBuf::from("/etc/docker/certs.d"), PathBuf::from("/etc/containers/certs.d")];
-    certificates.extend(home.iter().flat_map(|home| [home.join(".docker/certs.d"), home.join(".config/containers/certs.d")]));
-    let mut options = Options { credentials: Arc::new(Chain(stores)), certificate_directories: certificates, ..Options::default() };
+    certificates
+        .extend(home.iter().flat_map(|home| [home.join(".docker/certs.d"), home.join(".config/containers/certs.d")]));
+    let mut options =
+        Options { credentials: Arc::new(Chain(stores)), certificate_directories: certificates, ..Options::default() };
     if let Some(file) = variable("SSL_CERT_FILE") {
         options.ca_bundles.push(PathBuf::from(file));
     }

@@ -14,10 +14,10 @@ use rbuild_store::LayerId;
 use rbuild_sys::tty;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::EngineError;
 use crate::attach::{inward, outward};
 use crate::request::{Network, Pull, RunRequest};
 use crate::spec::{check_sources, spec};
-use crate::EngineError;
 
 /// The largest configuration that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
@@ -73,7 +73,9 @@ impl Engine {
         let hostname = match (&request.hostname, request.network) {
             (Some(name), _) => name.clone(),
             (None, Network::Host) => host_name(),
-            (None, _) => Digest::of(format!("{}-{:?}", std::process::id(), std::time::SystemTime::now()).as_bytes()).short(),
+            (None, _) => {
+                Digest::of(format!("{}-{:?}", std::process::id(), std::time::SystemTime::now()).as_bytes()).short()
+            }
         };
         let mut spec = spec(&config.config, &request, self.root_spec(&container), &hostname)?;
         let mut handles = Vec::new();
@@ -96,11 +98,13 @@ impl Engine {
             },
         };
         let wanted = request.platform.clone().unwrap_or_else(Platform::host);
-        let local = local.filter(|image| request.platform.as_ref().is_none_or(|wanted| wanted.matches(&image.platform)));
+        let local =
+            local.filter(|image| request.platform.as_ref().is_none_or(|wanted| wanted.matches(&image.platform)));
         let (id, layers) = match local {
             Some(image) => (image.id.0, image.layers),
             None => {
-                let reference = Reference::parse(&request.image).map_err(|error| EngineError::Request(error.to_string()))?;
+                let reference =
+                    Reference::parse(&request.image).map_err(|error| EngineError::Request(error.to_string()))?;
                 if request.pull == Pull::Never {
                     return Err(EngineError::Request(format!("No such image: {reference}")));
                 }
@@ -160,7 +164,8 @@ impl Engine {
             (Network::Host, _) => rbuild_sandbox::Network::Host,
             (_, None) => rbuild_sandbox::Network::None,
             (_, Some(namespace)) => {
-                handles.push(namespace.try_clone_to_owned().map_err(EngineError::io("duplicating a network namespace"))?);
+                handles
+                    .push(namespace.try_clone_to_owned().map_err(EngineError::io("duplicating a network namespace"))?);
                 rbuild_sandbox::Network::Join(Handle(handles.len() - 1))
             }
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild_oci::ContainerConfig;
 use rbuild_sandbox::{
-    BindSource, Limits, Mount, MountKind, Pids, RootSpec, Rlimit, SandboxSpec, Seccomp, Stdio, Stream, caps::CapSet,
+    BindSource, Limits, Mount, MountKind, Pids, Rlimit, RootSpec, SandboxSpec, Seccomp, Stdio, Stream, caps::CapSet,
 };
 
 use crate::EngineError;
@@ -18,7 +18,12 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 ///
 /// # Errors
 /// If there is nothing to run, or a value is out of range.
-pub fn spec(config: &ContainerConfig, request: &RunRequest, root: RootSpec, hostname: &str) -> Result<SandboxSpec, EngineError> {
+pub fn spec(
+    config: &ContainerConfig,
+    request: &RunRequest,
+    root: RootSpec,
+    hostname: &str,
+) -> Result<SandboxSpec, EngineError> {
     let mut spec = SandboxSpec::new(root, arguments(config, request)?);
     spec.readonly_root = request.read_only;
     spec.writable_files = !request.read_only;
@@ -92,7 +97,9 @@ fn cwd(config: &ContainerConfig, request: &RunRequest) -> Result<PathBuf, Engine
     match text {
         "" => Ok(PathBuf::from("/")),
         text if text.starts_with('/') => Ok(rbuild_sandbox::within_root(Path::new(text))),
-        text => Err(EngineError::Request(format!("the working directory `{text}` is invalid, it needs to be an absolute path"))),
+        text => Err(EngineError::Request(format!(
+            "the working directory `{text}` is invalid, it needs to be an absolute path"
+        ))),
     }
 }
 
@@ -121,7 +128,9 @@ fn capabilities(request: &RunRequest) -> Result<CapSet, EngineError> {
             CapSet::named(&name).ok_or_else(|| EngineError::Request(format!("unknown capability `{name}`")))
         }
     };
-    let union = |names: &[String]| names.iter().try_fold(CapSet::EMPTY, |set, name| Ok::<_, EngineError>(set.with(parse(name)?)));
+    let union = |names: &[String]| {
+        names.iter().try_fold(CapSet::EMPTY, |set, name| Ok::<_, EngineError>(set.with(parse(name)?)))
+    };
     let (add, drop) = (union(&request.cap_add)?, union(&request.cap_drop)?);
     // As docker: dropping all and adding some leaves those; adding all and dropping some takes those.
     if request.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all")) {
@@ -163,7 +172,9 @@ pub(crate) fn check_sources(volumes: &[Volume]) -> Result<(), EngineError> {
         }
         match create {
             true => make_source(source)?,
-            false => return Err(EngineError::Request(format!("bind source path does not exist: {}", source.display()))),
+            false => {
+                return Err(EngineError::Request(format!("bind source path does not exist: {}", source.display())));
+            }
         }
     }
     Ok(())
@@ -197,8 +208,13 @@ mod tests {
             (Some("/e"), Some("a b"), Some(""), "", "a b"),
             (Some("/e"), Some("a b"), Some(""), "c", "c"),
         ] {
-            let config = ContainerConfig { entrypoint: entrypoint.map(words), cmd: cmd.map(words), ..Default::default() };
-            let request = RunRequest { entrypoint: given_entrypoint.map(str::to_owned), command: words(given), ..Default::default() };
+            let config =
+                ContainerConfig { entrypoint: entrypoint.map(words), cmd: cmd.map(words), ..Default::default() };
+            let request = RunRequest {
+                entrypoint: given_entrypoint.map(str::to_owned),
+                command: words(given),
+                ..Default::default()
+            };
             assert_eq!(made(config, request).args, words(expected));
         }
         assert!(arguments(&ContainerConfig::default(), &RunRequest::default()).is_err());

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use rbuild_images::{BlobRequest, Images, MadeBlob};
-use rbuild_oci::{Descriptor, Digest, DiffId, History, ImageConfig, Index, Manifest, Platform, json, media_type};
+use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Index, Manifest, Platform, json, media_type};
 use rbuild_store::LayerId;
 use rbuild_tree::compress::Compression;
 use time::OffsetDateTime;

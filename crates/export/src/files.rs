@@ -24,7 +24,8 @@ use crate::ExportError;
 pub fn export_directory(tree: &dyn FileTree, dest: &Path, epoch: Option<i64>) -> Result<(), ExportError> {
     std::fs::create_dir_all(dest).map_err(ExportError::io("creating", dest))?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-    let root = rustix::fs::open(dest, flags, Mode::empty()).map_err(|error| ExportError::io("opening", dest)(error.into()))?;
+    let root =
+        rustix::fs::open(dest, flags, Mode::empty()).map_err(|error| ExportError::io("opening", dest)(error.into()))?;
     let mut writer = Directory { tree, dest, epoch, names: HashMap::new() };
     writer.children(Path::new(""), root.as_fd())
 }

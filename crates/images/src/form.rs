@@ -59,7 +59,12 @@ impl Images {
     ///
     /// # Errors
     /// If a layer is gone, or cannot be fetched or unpacked.
-    pub fn trees(&self, layers: &[LayerId], reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<Vec<PathBuf>, ImagesError> {
+    pub fn trees(
+        &self,
+        layers: &[LayerId],
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<Vec<PathBuf>, ImagesError> {
         let unknown: Vec<_> = layers.iter().copied().filter(|id| self.known_tree(*id).is_none()).collect();
         if !unknown.is_empty() {
             self.store().layers().hold(&unknown)?;
@@ -98,7 +103,12 @@ impl Images {
     ///
     /// # Errors
     /// If a layer is gone, or cannot be fetched or unpacked.
-    pub fn view(&self, layers: &[LayerId], reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<MergedView, ImagesError> {
+    pub fn view(
+        &self,
+        layers: &[LayerId],
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<MergedView, ImagesError> {
         let mut forms = Vec::with_capacity(layers.len());
         for id in layers {
             if let Some(path) = self.known_tree(*id) {
@@ -159,11 +169,21 @@ impl Images {
     }
 
     /// Fetches a layer's blob from the first registry that has it. Blocks.
-    pub(crate) fn fetch(&self, layer: &Layer, reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<Descriptor, ImagesError> {
+    pub(crate) fn fetch(
+        &self,
+        layer: &Layer,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<Descriptor, ImagesError> {
         self.runtime().block_on(self.fetch_layer(layer, reporter, vertex))
     }
 
-    pub(crate) async fn fetch_layer(&self, layer: &Layer, reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<Descriptor, ImagesError> {
+    pub(crate) async fn fetch_layer(
+        &self,
+        layer: &Layer,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<Descriptor, ImagesError> {
         let mut failure = ImagesError::Gone(layer.id);
         for remote in &layer.remotes {
             let found = DiffId(remote.descriptor.digest);
@@ -187,18 +207,24 @@ impl Images {
         Err(failure)
     }
 
-    async fn fetch_remote(&self, remote: &Remote, reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<(), ImagesError> {
+    async fn fetch_remote(
+        &self,
+        remote: &Remote,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<(), ImagesError> {
         use rbuild_store::Resumable;
         let mut ingest = match self.store().blobs().ingest_resumable(&remote.descriptor)? {
             Resumable::Have => return Ok(()),
             Resumable::Resume(ingest) => ingest,
         };
-        let reference = rbuild_oci::Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
-            what: "remote",
-            digest: remote.descriptor.digest,
-            name: remote.reference.clone(),
-            reason: error.to_string(),
-        })?;
+        let reference =
+            rbuild_oci::Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
+                what: "remote",
+                digest: remote.descriptor.digest,
+                name: remote.reference.clone(),
+                reason: error.to_string(),
+            })?;
         let progress = Progress::new(reporter.clone(), vertex, remote.descriptor.digest.to_string());
         ingest.restart()?;
         self.client()?.fetch_blob(&reference, &remote.descriptor, &mut IngestSink(&mut ingest), progress).await?;
@@ -248,7 +274,9 @@ impl Images {
         let layer = self.store().layers().get(id)?;
         let wanted = variant(request.compression);
         let remotes = layer.remotes.clone();
-        let fits = |variant: &str| variant == wanted || !request.force && variant != PLAIN && layer.diff_id.is_some() && !remotes.is_empty();
+        let fits = |variant: &str| {
+            variant == wanted || !request.force && variant != PLAIN && layer.diff_id.is_some() && !remotes.is_empty()
+        };
         if let Some(blob) = layer.blobs.iter().find(|blob| fits(&blob.variant)) {
             let diff_id = self.diff_id(id, below)?;
             self.store().blobs().hold(&blob.descriptor.digest)?;
@@ -278,7 +306,12 @@ impl Images {
         Ok(())
     }
 
-    fn make_blob(&self, layer: &Layer, below: &[LayerId], request: BlobRequest) -> Result<(Descriptor, DiffId), ImagesError> {
+    fn make_blob(
+        &self,
+        layer: &Layer,
+        below: &[LayerId],
+        request: BlobRequest,
+    ) -> Result<(Descriptor, DiffId), ImagesError> {
         let failed = |action| move |source| ImagesError::Layer { action, layer: layer.id, source };
         let ingest = self.store().blobs().ingest(None)?;
         let mut encoder = Encoder::new(ingest, request.compression, request.threads).map_err(failed("compressing"))?;
@@ -286,7 +319,9 @@ impl Images {
         let ingest = encoder.finish().map_err(failed("compressing"))?;
         let size = ingest.written();
         match layer.diff_id {
-            Some(wanted) if wanted != diff_id => return Err(ImagesError::DiffId { layer: layer.id, found: diff_id, wanted }),
+            Some(wanted) if wanted != diff_id => {
+                return Err(ImagesError::DiffId { layer: layer.id, found: diff_id, wanted });
+            }
             Some(_) => {}
             None => self.store().layers().set_diff_id(layer.id, diff_id)?,
         }

@@ -48,8 +48,14 @@ impl Images {
     /// Blocking calls fetch through `runtime`, so they must not be made on its own threads other than
     /// those for blocking work.
     pub fn new(store: Store, options: Options, runtime: Handle, unpack: UnpackOptions) -> Self {
-        let shared =
-            Shared { options, client: OnceLock::new(), runtime, unpack, resolved: resolve::Known::default(), trees: Mutex::default() };
+        let shared = Shared {
+            options,
+            client: OnceLock::new(),
+            runtime,
+            unpack,
+            resolved: resolve::Known::default(),
+            trees: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), store }
     }
 

@@ -73,7 +73,12 @@ impl Images {
         Ok(Pulled { id, digest, up_to_date: before })
     }
 
-    async fn fetch_if_missing(&self, id: LayerId, reporter: &Arc<dyn Reporter>, vertex: Digest) -> Result<(), ImagesError> {
+    async fn fetch_if_missing(
+        &self,
+        id: LayerId,
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<(), ImagesError> {
         let layer = self.store().layers().get(id)?;
         if layer.tree.is_none() && layer.blobs.is_empty() {
             self.fetch_layer(&layer, reporter, vertex).await?;

@@ -119,7 +119,8 @@ impl Images {
         let here = |remote: &&rbuild_store::Remote| remote.reference.starts_with(&format!("{}/", reference.registry));
         let repository = |remote: &rbuild_store::Remote| remote.reference[reference.registry.len() + 1..].to_owned();
         let remotes = layer.iter().flat_map(|layer| &layer.blob.remotes);
-        let mount_from: Vec<_> = remotes.filter(here).map(repository).filter(|name| *name != reference.repository).collect();
+        let mount_from: Vec<_> =
+            remotes.filter(here).map(repository).filter(|name| *name != reference.repository).collect();
         let source = Arc::new(StoredBlob { images: self.clone(), layer: layer.cloned(), digest: blob.digest });
         let progress = Progress::new(reporter.clone(), vertex, format!("pushing {}", blob.digest));
         self.client()?.push_blob(reference, blob, &mount_from, source, progress).await?;

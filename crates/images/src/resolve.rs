@@ -178,7 +178,12 @@ impl Images {
     }
 
     /// Returns a manifest or index: from the store, as fetched already, or from the registry.
-    async fn document(&self, pinned: &Reference, descriptor: &Descriptor, body: Option<Bytes>) -> Result<Bytes, ImagesError> {
+    async fn document(
+        &self,
+        pinned: &Reference,
+        descriptor: &Descriptor,
+        body: Option<Bytes>,
+    ) -> Result<Bytes, ImagesError> {
         let blobs = self.store().blobs();
         if blobs.hold(&descriptor.digest)? {
             return Ok(blobs.read(&descriptor.digest, CONFIG_LIMIT)?.into());

@@ -86,7 +86,8 @@ impl Download {
     /// # Errors
     /// If name or value cannot be a header's.
     pub fn header(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let broken = || Error::Setting { what: format!("header `{}`", name.escape_debug()), reason: "not valid".to_owned() };
+        let broken =
+            || Error::Setting { what: format!("header `{}`", name.escape_debug()), reason: "not valid".to_owned() };
         let name: HeaderName = name.parse().map_err(|_| broken())?;
         self.headers.insert(name, value.parse().map_err(|_| broken())?);
         Ok(())
@@ -97,7 +98,10 @@ impl Download {
     /// # Errors
     /// If the value cannot be a header's.
     pub fn authorize(&mut self, value: &str) -> Result<(), Error> {
-        let broken = |_| Error::Setting { what: AUTHORIZATION.to_string(), reason: "the secret is not one line of text".to_owned() };
+        let broken = |_| Error::Setting {
+            what: AUTHORIZATION.to_string(),
+            reason: "the secret is not one line of text".to_owned(),
+        };
         let mut value: HeaderValue = value.parse().map_err(broken)?;
         value.set_sensitive(true);
         self.authorization = Some(value);
@@ -150,7 +154,13 @@ impl Client {
     ///
     /// # Errors
     /// If the server cannot be reached or does not give the file, or the file is too large.
-    pub async fn download(&self, file: &Download, limit: u64, sink: &mut dyn Sink, mut progress: Progress) -> Result<Head, Error> {
+    pub async fn download(
+        &self,
+        file: &Download,
+        limit: u64,
+        sink: &mut dyn Sink,
+        mut progress: Progress,
+    ) -> Result<Head, Error> {
         let mut patience = self.patience();
         loop {
             match self.download_once(file, limit, sink, &mut progress).await {

@@ -79,7 +79,8 @@ pub struct Layer {
 impl Layer {
     /// Returns whether the content is known to have the diff id: it was unpacked, made here, or is named by it.
     pub fn is_verified(&self) -> bool {
-        self.tree.is_some() || self.diff_id.is_some_and(|id| self.blobs.iter().any(|blob| blob.descriptor.digest == id.0))
+        self.tree.is_some()
+            || self.diff_id.is_some_and(|id| self.blobs.iter().any(|blob| blob.descriptor.digest == id.0))
     }
 
     /// Returns whether `blob` is one of the layer's, here or at a registry.

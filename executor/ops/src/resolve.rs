@@ -54,7 +54,11 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
     })
 }
 
-fn source_operation(op: &pb::SourceOp, vertex: &Vertex, worker: Arc<Worker>) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
+fn source_operation(
+    op: &pb::SourceOp,
+    vertex: &Vertex,
+    worker: Arc<Worker>,
+) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
     let is = |scheme: &str| op.identifier.starts_with(scheme);
     if is(source::DOCKER_IMAGE) {
         return Ok(Arc::new(ImageSource::new(worker, op, vertex.platform())?));

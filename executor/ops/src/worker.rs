@@ -13,8 +13,8 @@ use rbuild_sandbox::Sandbox;
 use rbuild_snapshot::{Active, Roots, Strategy};
 use rbuild_solver::Context;
 use rbuild_store::{Kind, LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
-use rbuild_tree::context::{ContextIndex, scan};
 use rbuild_tree::FileTree;
+use rbuild_tree::context::{ContextIndex, scan};
 
 use crate::OpsError;
 use crate::file::{Draft, Empty, copy_all};
@@ -178,7 +178,8 @@ impl Worker {
 
     /// Makes a writable root upon layers' directories.
     pub(crate) fn prepare(&self, lowers: &[PathBuf], description: &str) -> Result<Writable, OpsError> {
-        let layer = self.store().layers().create(&NewLayer { description: description.to_owned(), ..NewLayer::default() })?;
+        let layer =
+            self.store().layers().create(&NewLayer { description: description.to_owned(), ..NewLayer::default() })?;
         let TreeState::Build(build) = self.store().layers().begin_tree(layer)? else {
             return Err(OpsError::Graph("a new layer has a tree already"));
         };
@@ -193,7 +194,8 @@ impl Worker {
         }
         let path = self.scratch()?.join("mount-points");
         let made = std::fs::create_dir(&path).or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) });
-        made.and_then(|()| rbuild_sandbox::fill_mount_points(&path)).map_err(|error| OpsError::io("making mount points", error))?;
+        made.and_then(|()| rbuild_sandbox::fill_mount_points(&path))
+            .map_err(|error| OpsError::io("making mount points", error))?;
         Ok(self.mount_points.get_or_init(|| path).clone())
     }
 

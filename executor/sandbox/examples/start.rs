@@ -40,10 +40,18 @@ fn measure() -> anyhow::Result<()> {
     let mut starts = Vec::new();
     let mut totals = Vec::new();
     for number in 0..count {
-        let upper = Upper { upper: dir.path().join(format!("u{number}")), work: dir.path().join(format!("w{number}")), volatile: true };
+        let upper = Upper {
+            upper: dir.path().join(format!("u{number}")),
+            work: dir.path().join(format!("w{number}")),
+            volatile: true,
+        };
         fs::create_dir(&upper.upper)?;
         fs::create_dir(&upper.work)?;
-        let root = RootSpec::Overlay { lowers: vec![dir.path().join("lower"), dir.path().join("points")], upper: Some(upper), userxattr: false };
+        let root = RootSpec::Overlay {
+            lowers: vec![dir.path().join("lower"), dir.path().join("points")],
+            upper: Some(upper),
+            userxattr: false,
+        };
         let mut spec = SandboxSpec::new(root, vec!["/bin/true".to_owned()]);
         spec.network = Network::Join(Handle(0));
         spec.hosts = Some("127.0.0.1 localhost\n".to_owned());

@@ -104,13 +104,9 @@ impl Sandbox {
     ) -> Result<Running, SandboxError> {
         let pipes = plan::pipes(&spec.stdio);
         let (ends, theirs) = make_pipes(pipes).map_err(SandboxError::host("making pipes"))?;
-        let (control, their_control) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|errno| SandboxError::host("making the control socket")(errno.into()))?;
+        let (control, their_control) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|errno| SandboxError::host("making the control socket")(errno.into()))?;
         let filter = plan.filter.and_then(seccomp::default_filter).map(|filter| seccomp::pack(&filter));
         let launch = Launch {
             filter: filter.unwrap_or_default(),
@@ -120,7 +116,8 @@ impl Sandbox {
             pipes,
             plan,
         };
-        let rest = inside.sources.iter().chain(&inside.handles).chain(theirs.iter().flatten()).map(AsFd::as_fd).collect();
+        let rest =
+            inside.sources.iter().chain(&inside.handles).chain(theirs.iter().flatten()).map(AsFd::as_fd).collect();
         let (launch, init) = self.bear(launch, leaf.as_ref(), their_control.as_fd(), rest)?;
         drop((their_control, theirs, inside));
         let mut running = Running::new(init, control, ends, leaf, warnings);
@@ -157,9 +154,8 @@ impl Sandbox {
 
     fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>], place: Option<BorrowedFd<'_>>) -> io::Result<Process> {
         let numbers: Vec<String> = inherit.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-        let arguments = [INIT_NAME.to_owned(), numbers.join(",")].map(|text| {
-            CString::new(text).expect("a fixed name and digits hold no NUL")
-        });
+        let arguments = [INIT_NAME.to_owned(), numbers.join(",")]
+            .map(|text| CString::new(text).expect("a fixed name and digits hold no NUL"));
         let mut namespaces = Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS;
         if plan.init {
             namespaces = namespaces | Namespaces::PID;

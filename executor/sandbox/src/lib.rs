@@ -34,11 +34,11 @@ mod wire;
 mod within;
 
 pub use error::{SandboxError, SpecError};
-pub use running::{Exit, Running, Stats};
 pub use facts::HostFacts;
 pub use init::init_main;
 pub use launch::Sandbox;
 pub use mount_points::fill_mount_points;
+pub use running::{Exit, Running, Stats};
 pub use spec::*;
 pub use step::{Plan, Step};
 pub use within::within_root;

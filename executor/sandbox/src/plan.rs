@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::SpecError;
 use crate::facts::HostFacts;
-use crate::spec::{
-    Devices, Mount, MountKind, Network, RootSpec, SandboxSpec, Seccomp, Sensitive, Stdio, Stream,
-};
+use crate::spec::{Devices, Mount, MountKind, Network, RootSpec, SandboxSpec, Seccomp, Sensitive, Stdio, Stream};
 use crate::step::{DeviceNode, Flags, Plan, Source, Step};
 
 /// Returns the steps that build the box of `spec` on a host with `facts`.
@@ -81,9 +79,8 @@ impl Planner<'_> {
     fn root(&mut self) {
         // Device nodes of an image are powerless: by the cgroup, else by the mount. (In a user namespace they
         // always are.)
-        let nodev = !self.facts.rootless
-            && !self.facts.group.controls_devices
-            && self.spec.security.devices != Devices::All;
+        let nodev =
+            !self.facts.rootless && !self.facts.group.controls_devices && self.spec.security.devices != Devices::All;
         let step = match &self.spec.root {
             RootSpec::Dir(path) => Step::RootDir { path: path.clone(), nodev },
             RootSpec::Overlay { lowers, upper, userxattr } => Step::RootOverlay {

@@ -64,7 +64,13 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(init: Process, control: OwnedFd, ends: Ends, leaf: Option<Leaf>, warnings: Vec<String>) -> Running {
+    pub(crate) fn new(
+        init: Process,
+        control: OwnedFd,
+        ends: Ends,
+        leaf: Option<Leaf>,
+        warnings: Vec<String>,
+    ) -> Running {
         Running { init, control, ends, terminal: None, leaf: Mutex::new(leaf), exit: Mutex::new(None), warnings }
     }
 
@@ -142,7 +148,10 @@ impl Running {
         let leaf = lock(&self.leaf).take();
         let (oom, stats) = leaf.as_ref().map(|leaf| (leaf.oom(), leaf.stats())).unwrap_or_default();
         let mut ended = Exit { code, signal, oom, stats, complaints };
-        if let Some(Err(error)) = leaf.map(|leaf| { leaf.kill(); leaf.remove() }) {
+        if let Some(Err(error)) = leaf.map(|leaf| {
+            leaf.kill();
+            leaf.remove()
+        }) {
             ended.complaints.push(error.to_string());
         }
         *exit = Some(ended.clone());

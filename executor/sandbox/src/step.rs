@@ -307,7 +307,12 @@ impl fmt::Display for Step {
                     None => ", read-only",
                 };
                 let userxattr = if *userxattr { ", userxattr" } else { "" };
-                write!(f, "mount an overlay of {} layers as root{upper}{userxattr}{}", lowers.len(), if *nodev { ", nodev" } else { "" })
+                write!(
+                    f,
+                    "mount an overlay of {} layers as root{upper}{userxattr}{}",
+                    lowers.len(),
+                    if *nodev { ", nodev" } else { "" }
+                )
             }
             Step::RootDir { path, nodev } => {
                 let flags = Flags { nodev: *nodev, ..Flags::default() };
@@ -316,24 +321,40 @@ impl fmt::Display for Step {
             Step::ResolveUser { user, .. } => write!(f, "look up user `{user}`"),
             Step::Proc => write!(f, "mount proc on /proc"),
             Step::Sys { readonly, bind_fallback } => {
-                let (ro, or) = (if *readonly { " (ro)" } else { "" }, if *bind_fallback { ", or bind the host's" } else { "" });
+                let (ro, or) =
+                    (if *readonly { " (ro)" } else { "" }, if *bind_fallback { ", or bind the host's" } else { "" });
                 write!(f, "mount sysfs on /sys{ro}{or}")
             }
             Step::Dev => write!(f, "mount a tmpfs on /dev"),
             Step::Node(node) => {
                 let kind = if node.block { 'b' } else { 'c' };
-                write!(f, "make device {} {kind} {}:{} {:04o}", node.target.display(), node.major, node.minor, node.mode)
+                write!(
+                    f,
+                    "make device {} {kind} {}:{} {:04o}",
+                    node.target.display(),
+                    node.major,
+                    node.minor,
+                    node.mode
+                )
             }
             Step::BindNode(node) => write!(f, "bind device {} from {}", node.target.display(), node.source.display()),
             Step::DevLinks => write!(f, "make the links in /dev"),
             Step::Pts { .. } => write!(f, "mount devpts on /dev/pts"),
             Step::Mqueue => write!(f, "mount mqueue on /dev/mqueue"),
             Step::CgroupView { groups, readonly } => {
-                let names: Vec<&str> = groups.iter().map(|(name, _)| if name.is_empty() { "unified" } else { name }).collect();
-                write!(f, "show the cgroup on /sys/fs/cgroup ({}; {})", if *readonly { "ro" } else { "rw" }, names.join(" "))
+                let names: Vec<&str> =
+                    groups.iter().map(|(name, _)| if name.is_empty() { "unified" } else { name }).collect();
+                write!(
+                    f,
+                    "show the cgroup on /sys/fs/cgroup ({}; {})",
+                    if *readonly { "ro" } else { "rw" },
+                    names.join(" ")
+                )
             }
             Step::Bind { target, flags, .. } => write!(f, "bind a mount on {} ({flags})", target.display()),
-            Step::Tmpfs { target, flags, mode, .. } => write!(f, "mount a tmpfs on {} ({flags}, {mode:04o})", target.display()),
+            Step::Tmpfs { target, flags, mode, .. } => {
+                write!(f, "mount a tmpfs on {} ({flags}, {mode:04o})", target.display())
+            }
             Step::Forgetful { target, flags, .. } => {
                 write!(f, "bind a mount on {} that forgets writes ({flags})", target.display())
             }

@@ -82,7 +82,9 @@ fn find_group(name: &str, text: &str) -> Result<u32, String> {
         return Ok(gid);
     }
     let found = groups(text).find(|group| group.name == name);
-    found.map(|group| group.gid).ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))
+    found
+        .map(|group| group.gid)
+        .ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))
 }
 
 fn memberships(user: &str, text: &str) -> Vec<u32> {
@@ -178,6 +180,9 @@ big:x:4294967296:adm
         let found = resolve("adm", &extra, PASSWD, GROUP).unwrap();
         assert_eq!((found.gid, found.groups), (1001, vec![10, 501, 3]));
         assert!(resolve("adm", &["none".to_owned()], PASSWD, GROUP).is_err());
-        assert_eq!(resolve("7", &[], "", "").unwrap(), Identity { uid: 7, home: "/".to_owned(), ..Identity::default() });
+        assert_eq!(
+            resolve("7", &[], "", "").unwrap(),
+            Identity { uid: 7, home: "/".to_owned(), ..Identity::default() }
+        );
     }
 }

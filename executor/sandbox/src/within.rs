@@ -22,7 +22,8 @@ mod tests {
     /// X64: an image may name `/../x` as its working directory.
     #[test]
     fn paths_do_not_climb() {
-        for (given, expected) in [("", "/"), ("/a/b", "/a/b"), ("/../../a/./b/../c", "/a/c"), ("a", "/a"), ("/..", "/")] {
+        for (given, expected) in [("", "/"), ("/a/b", "/a/b"), ("/../../a/./b/../c", "/a/c"), ("a", "/a"), ("/..", "/")]
+        {
             assert_eq!(within_root(Path::new(given)), Path::new(expected), "{given}");
         }
     }

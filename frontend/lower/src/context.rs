@@ -33,7 +33,10 @@ impl Context {
 ///
 /// # Errors
 /// Says what is wrong with the address.
-pub fn remote_context(context: &MainContext, build_args: &BTreeMap<String, String>) -> Result<Option<Definition>, String> {
+pub fn remote_context(
+    context: &MainContext,
+    build_args: &BTreeMap<String, String>,
+) -> Result<Option<Definition>, String> {
     let mut builder = Builder::new();
     let output = open_remote(context, build_args, &mut builder)?;
     Ok(output.map(|output| builder.finish(Some(output), Vec::new())))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_build::{
-    BuildError, BuildOutcome, Builder, Parts, BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource, SshSource, Ulimit,
+    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec,
+    Parts, Resources, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
@@ -129,7 +130,8 @@ impl Args {
     /// Returns what the builder is asked.
     pub(crate) fn request(&self, lookup: Lookup<'_>) -> Result<BuildRequest, String> {
         let given = |pairs: &[(String, Option<String>)]| -> BTreeMap<String, String> {
-            let value = |(key, value): &(String, Option<String>)| Some((key.clone(), value.clone().or_else(|| lookup(key))?));
+            let value =
+                |(key, value): &(String, Option<String>)| Some((key.clone(), value.clone().or_else(|| lookup(key))?));
             pairs.iter().filter_map(value).collect()
         };
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect();
@@ -217,7 +219,11 @@ fn tag_reference(text: &str) -> Result<Reference, String> {
 fn context(text: &str) -> Result<ContextSource, String> {
     let is_git = |text: &str| {
         let path = text.split(['#', '?']).next().unwrap_or_default();
-        text.starts_with("git://") || text.starts_with("git@") || text.starts_with("ssh://") || text.starts_with("github.com/") || path.ends_with(".git") && text.contains("://")
+        text.starts_with("git://")
+            || text.starts_with("git@")
+            || text.starts_with("ssh://")
+            || text.starts_with("github.com/")
+            || path.ends_with(".git") && text.contains("://")
     };
     match text {
         "-" => Ok(ContextSource::Stdin),
@@ -250,7 +256,8 @@ fn secret(text: &str, lookup: Lookup<'_>) -> Result<(String, SecretSource), Stri
     let id = id.or_else(|| file.as_ref().and_then(|file| Some(PathBuf::from(file).file_name()?.to_str()?.to_owned())));
     let id = id.filter(|id| !id.is_empty()).ok_or_else(|| format!("--secret `{text}`: id is required"))?;
     let by_environment = |name: &str| -> Result<SecretSource, String> {
-        let value = lookup(name).ok_or_else(|| format!("--secret `{text}`: environment variable `{name}` is not set"))?;
+        let value =
+            lookup(name).ok_or_else(|| format!("--secret `{text}`: environment variable `{name}` is not set"))?;
         Ok(SecretSource::Value(value.into_bytes()))
     };
     let source = match (kind.as_deref(), file, variable) {
@@ -263,7 +270,8 @@ fn secret(text: &str, lookup: Lookup<'_>) -> Result<(String, SecretSource), Stri
         (Some(other), ..) => return Err(format!("--secret `{text}`: unsupported type `{other}`: file or env")),
     };
     if let SecretSource::File(path) = &source {
-        let found = std::fs::metadata(path).map_err(|error| format!("--secret `{text}`: reading `{}`: {error}", path.display()))?;
+        let found = std::fs::metadata(path)
+            .map_err(|error| format!("--secret `{text}`: reading `{}`: {error}", path.display()))?;
         if found.len() > 500 * 1024 {
             return Err(format!("--secret `{text}`: the file is larger than 500 KiB"));
         }
@@ -275,11 +283,14 @@ fn secret(text: &str, lookup: Lookup<'_>) -> Result<(String, SecretSource), Stri
 fn ssh(text: &str, lookup: Lookup<'_>) -> Result<SshSource, String> {
     let (id, socket) = text.split_once('=').map_or((text, None), |(id, socket)| (id, Some(socket.to_owned())));
     let socket = socket.or_else(|| lookup("SSH_AUTH_SOCK")).filter(|socket| !socket.is_empty());
-    let socket = socket.ok_or_else(|| format!("--ssh `{text}`: invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
+    let socket = socket
+        .ok_or_else(|| format!("--ssh `{text}`: invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
     let path = PathBuf::from(&socket);
     let kind = std::fs::metadata(&path).map_err(|error| format!("--ssh `{text}`: `{socket}`: {error}"))?.file_type();
     if !std::os::unix::fs::FileTypeExt::is_socket(&kind) {
-        return Err(format!("--ssh `{text}`: `{socket}` is not an agent's socket; keys as files are not supported: add them to an agent"));
+        return Err(format!(
+            "--ssh `{text}`: `{socket}` is not an agent's socket; keys as files are not supported: add them to an agent"
+        ));
     }
     Ok(SshSource { id: if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket: path })
 }
@@ -292,11 +303,21 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     let request = args.request(&variable_or_empty).map_err(Failure::User)?;
     let to_stdout = request.outputs.iter().any(|output| output.attributes.get("dest").is_some_and(|dest| dest == "-"));
     if to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        return Err(Failure::User("dest file is required for this output: refusing to write it to a terminal".to_owned()));
+        return Err(Failure::User(
+            "dest file is required for this output: refusing to write it to a terminal".to_owned(),
+        ));
     }
     let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode(&args.progress) };
     let (reporter, display) = exchange::show(mode, "Building");
-    let parts = Parts { images: world.images().clone(), roots: world.roots(), network: world.network()?, reporter, search_path: variable("PATH").map(Into::into), stdin, stdout };
+    let parts = Parts {
+        images: world.images().clone(),
+        roots: world.roots(),
+        network: world.network()?,
+        reporter,
+        search_path: variable("PATH").map(Into::into),
+        stdin,
+        stdout,
+    };
     let began = std::time::Instant::now();
     let built = Builder::new(parts).and_then(|builder| world.runtime().block_on(interruptible(&builder, &request)));
     let failure = built.as_ref().err().map(|error| rbuild_progress::Failure {
@@ -373,7 +394,8 @@ fn metadata(outcome: &BuildOutcome) -> serde_json::Value {
 
 /// Writes a file in place of what is there; a link is replaced, not followed.
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
-    let written = rbuild_sys::result::create_result(path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+    let written =
+        rbuild_sys::result::create_result(path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
     written.map_err(|error| Failure::User(format!("writing `{}`: {error}", path.display())))
 }
 

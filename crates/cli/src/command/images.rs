@@ -51,14 +51,19 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
             Some(("dangling", "true" | "1")) => dangling = Some(true),
             Some(("dangling", "false" | "0")) => dangling = Some(false),
             Some(("reference", name)) => names.push(name.to_owned()),
-            _ => return Err(Failure::Usage(format!("invalid filter `{condition}`: dangling=true|false or reference=NAME"))),
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "invalid filter `{condition}`: dangling=true|false or reference=NAME"
+                )));
+            }
         }
     }
     names.extend(args.reference.clone());
     let mut rows = Vec::new();
     for image in world.store().images().list().map_err(Failure::user)? {
         rows.extend(rows_of(world, &image, args)?.into_iter().filter(|row| {
-            dangling.is_none_or(|dangling| dangling == (row.tag == "<none>")) && (names.is_empty() || names.iter().any(|name| is_called(row, name)))
+            dangling.is_none_or(|dangling| dangling == (row.tag == "<none>"))
+                && (names.is_empty() || names.iter().any(|name| is_called(row, name)))
         }));
     }
     show(args, &rows)
@@ -81,7 +86,10 @@ fn rows_of(world: &World, image: &Image, args: &Args) -> Result<Vec<Row>, Failur
         let repository = image.digests.first().map_or("<none>".to_owned(), Reference::familiar_name);
         return Ok(vec![row(repository, "<none>".to_owned())]);
     }
-    let named = image.names.iter().map(|name| row(name.familiar_name(), name.tag.clone().unwrap_or_else(|| "<none>".to_owned())));
+    let named = image
+        .names
+        .iter()
+        .map(|name| row(name.familiar_name(), name.tag.clone().unwrap_or_else(|| "<none>".to_owned())));
     Ok(named.collect())
 }
 
@@ -121,7 +129,9 @@ fn show(args: &Args, rows: &[Row]) -> Result<(), Failure> {
         return ui::out(&rows.iter().map(|row| format!("{}\n", line(row))).collect::<String>());
     }
     let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
-    let cells = rows.iter().map(|row| vec![row.repository.clone(), row.tag.clone(), row.id.clone(), ago(row), ui::human_size(row.size)]);
+    let cells = rows
+        .iter()
+        .map(|row| vec![row.repository.clone(), row.tag.clone(), row.id.clone(), ago(row), ui::human_size(row.size)]);
     let mut cells: Vec<_> = cells.collect();
     if args.digests {
         header.insert(2, "DIGEST");

@@ -43,11 +43,17 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         ("Platform", rbuild_oci::Platform::host().to_string()),
     ];
     let tools = &world.host.tools;
-    let found = [("pasta", &tools.pasta), ("slirp4netns", &tools.slirp4netns), ("newuidmap", &tools.newuidmap), ("fuse-overlayfs", &tools.fuse_overlayfs)];
+    let found = [
+        ("pasta", &tools.pasta),
+        ("slirp4netns", &tools.slirp4netns),
+        ("newuidmap", &tools.newuidmap),
+        ("fuse-overlayfs", &tools.fuse_overlayfs),
+    ];
     let names: Vec<_> = found.iter().filter(|(_, path)| path.is_some()).map(|(name, _)| *name).collect();
     rows.push(("Tools", names.join(" ")));
     if args.format == "json" {
-        let map: serde_json::Map<String, serde_json::Value> = rows.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let map: serde_json::Map<String, serde_json::Value> =
+            rows.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         return ui::out(&format!("{}\n", serde_json::Value::Object(map)));
     }
     let text: String = rows.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();

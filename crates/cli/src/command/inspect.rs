@@ -62,9 +62,11 @@ fn document(name: &str, world: &World) -> Result<Value, Failure> {
 fn field_path(format: &str) -> Result<Vec<String>, Failure> {
     let inner = format.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
     let inner = inner.strip_prefix("json ").unwrap_or(inner).trim();
-    let simple = inner.starts_with('.') && inner.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'));
+    let simple =
+        inner.starts_with('.') && inner.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'));
     if !simple {
-        let message = format!("format `{format}` is not supported: name one field, such as {{{{.Config.Env}}}}, or `json`");
+        let message =
+            format!("format `{format}` is not supported: name one field, such as {{{{.Config.Env}}}}, or `json`");
         return Err(Failure::Usage(message));
     }
     Ok(inner.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect())

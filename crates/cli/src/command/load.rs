@@ -28,11 +28,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     let (file, path) = match &args.input {
         Some(path) => {
-            let file = File::open(path).map_err(|error| Failure::User(format!("opening `{}`: {error}", path.display())))?;
+            let file =
+                File::open(path).map_err(|error| Failure::User(format!("opening `{}`: {error}", path.display())))?;
             (file, path.as_path())
         }
         None if std::io::stdin().is_terminal() => {
-            return Err(Failure::User("requested load from stdin, but stdin is a terminal: use -i, or redirect".to_owned()));
+            return Err(Failure::User(
+                "requested load from stdin, but stdin is a terminal: use -i, or redirect".to_owned(),
+            ));
         }
         None => {
             let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::user)?;
@@ -44,7 +47,8 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         None => Platform::host(),
     };
     let scratch = world.store().temp_dir().map_err(|error| Failure::User(chain(&error)))?;
-    let loaded = load_archive(world.images(), file, path, scratch, &platform).map_err(|error| Failure::User(chain(&error)))?;
+    let loaded =
+        load_archive(world.images(), file, path, scratch, &platform).map_err(|error| Failure::User(chain(&error)))?;
     if args.quiet {
         return Ok(());
     }

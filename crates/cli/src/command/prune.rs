@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     }
     let reclaimed = world.store().prune(&options).map_err(|error| Failure::User(chain(&error)))?;
     if args.verbose {
-        let rows: Vec<_> = reclaimed.records.iter().map(|record| vec![record.id.clone(), ui::human_size(record.size)]).collect();
+        let rows: Vec<_> =
+            reclaimed.records.iter().map(|record| vec![record.id.clone(), ui::human_size(record.size)]).collect();
         ui::table(&["ID", "SIZE"], &rows)?;
     }
     ui::out(&format!("Total:\t{}\n", ui::human_size(reclaimed.bytes)))?;
@@ -60,7 +61,8 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
 }
 
 fn confirmed(all: bool) -> Result<bool, Failure> {
-    let what = if all { "all images that nothing uses and all build cache" } else { "all dangling images and build cache" };
+    let what =
+        if all { "all images that nothing uses and all build cache" } else { "all dangling images and build cache" };
     if !std::io::stdin().is_terminal() {
         return Err(Failure::User(format!("this removes {what}: say --force where nobody can be asked")));
     }

@@ -21,7 +21,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
-    let reference: Reference = args.image.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.image)))?;
+    let reference: Reference =
+        args.image.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.image)))?;
     let platform = match &args.platform {
         Some(text) => text.parse().map_err(|error| Failure::Usage(format!("--platform: {error}")))?,
         None => Platform::host(),

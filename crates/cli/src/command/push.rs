@@ -62,9 +62,13 @@ pub(crate) fn assembled(world: &World, image: &Image, options: AssembleOptions) 
 
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     let image = world.store().images().resolve(&args.image).map_err(Failure::user)?;
-    let reference: Reference = args.image.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.image)))?;
+    let reference: Reference =
+        args.image.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.image)))?;
     if !image.names.contains(&reference) {
-        return Err(Failure::User(format!("An image does not exist locally with the tag: {}", reference.familiar_name())));
+        return Err(Failure::User(format!(
+            "An image does not exist locally with the tag: {}",
+            reference.familiar_name()
+        )));
     }
     let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode("auto") };
     let (reporter, display) = exchange::show(mode, "Pushing");
@@ -75,7 +79,11 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     reporter.report(Event::Started { vertex, at: now() });
     let pushed = assembled(world, &image, options(&args.compression)).and_then(|assembled| {
         let layers = assembled.layers.iter().map(|(id, blob)| PushLayer { id: *id, blob: blob.clone() });
-        let push = PushImage { layers: layers.collect(), config: assembled.config.0.clone(), manifest: assembled.manifest.clone() };
+        let push = PushImage {
+            layers: layers.collect(),
+            config: assembled.config.0.clone(),
+            manifest: assembled.manifest.clone(),
+        };
         let images = [push];
         let pushing = world.images().push(&reference, &images, None, &reporter, vertex);
         let digest = world.runtime().block_on(pushing).map_err(|error| Failure::User(chain(&error)))?;

@@ -47,7 +47,10 @@ fn remove(text: &str, force: bool, world: &World) -> Result<(), Failure> {
             return Ok(());
         }
     } else if image.names.len() > 1 && !force {
-        let message = format!("unable to delete {} (must be forced) - image is referenced in multiple repositories", image.id.0.short());
+        let message = format!(
+            "unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            image.id.0.short()
+        );
         return Err(Failure::User(message));
     } else {
         for name in &image.names {

@@ -128,7 +128,8 @@ fn mount(text: &str) -> Result<Volume, String> {
     let mut attributes = value::attributes(text)?;
     let mut take = |names: &[&str]| names.iter().find_map(|name| attributes.remove(*name));
     let kind = take(&["type"]).unwrap_or_else(|| "volume".to_owned());
-    let target = take(&["target", "dst", "destination"]).ok_or_else(|| format!("mount `{text}`: target is required"))?;
+    let target =
+        take(&["target", "dst", "destination"]).ok_or_else(|| format!("mount `{text}`: target is required"))?;
     let target = absolute_target(&target)?;
     let read_only = take(&["readonly", "ro"]).is_some_and(|value| matches!(value.as_str(), "" | "true" | "1"));
     let mounted = match kind.as_str() {
@@ -162,7 +163,11 @@ fn tmpfs(text: &str) -> Result<Volume, String> {
             None if matches!(option, "ro" | "rw") => read_only = option == "ro",
             None if matches!(option, "exec" | "noexec") => exec = option == "exec",
             None if matches!(option, "nosuid" | "nodev") => {}
-            _ => return Err(format!("tmpfs `{text}`: option `{option}` is not supported: size=, mode=, ro, rw, exec, noexec, nosuid or nodev")),
+            _ => {
+                return Err(format!(
+                    "tmpfs `{text}`: option `{option}` is not supported: size=, mode=, ro, rw, exec, noexec, nosuid or nodev"
+                ));
+            }
         }
     }
     Ok(Volume::Tmpfs { target: absolute_target(target)?, size, mode, read_only, exec })
@@ -194,7 +199,11 @@ fn security(options: &[String]) -> Result<Security, String> {
             "seccomp=unconfined" => security.seccomp_unconfined = true,
             "seccomp=builtin" => security.seccomp_unconfined = false,
             "systempaths=unconfined" => security.unmask_all = true,
-            _ => return Err(format!("--security-opt `{option}` is not supported: no-new-privileges, seccomp=unconfined or systempaths=unconfined")),
+            _ => {
+                return Err(format!(
+                    "--security-opt `{option}` is not supported: no-new-privileges, seccomp=unconfined or systempaths=unconfined"
+                ));
+            }
         }
     }
     Ok(security)
@@ -202,7 +211,8 @@ fn security(options: &[String]) -> Result<Security, String> {
 
 /// Reads docker's env-file format: `NAME=VALUE` or `NAME` a line, `#` begins a comment line.
 fn env_file(path: &std::path::Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("reading env file `{}`: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("reading env file `{}`: {error}", path.display()))?;
     let mut variables = Vec::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim_start();
@@ -214,7 +224,11 @@ fn env_file(path: &std::path::Path, lookup: &dyn Fn(&str) -> Option<String>) -> 
             None => (line.trim_end(), lookup(line.trim_end())),
         };
         if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(format!("env file `{}`, line {}: variable `{name}` contains whitespace or is empty", path.display(), number + 1));
+            return Err(format!(
+                "env file `{}`, line {}: variable `{name}` contains whitespace or is empty",
+                path.display(),
+                number + 1
+            ));
         }
         variables.extend(value.map(|value| (name.to_owned(), value)));
     }
@@ -285,7 +299,9 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     }
     let mode = crate::exchange::mode(if crate::ui::stderr_is_terminal() { "auto" } else { "quiet" });
     let local = world.store().images().resolve(&request.image).is_ok() && request.pull != Pull::Always;
-    let (reporter, display) = if local { (silent(), None) } else {
+    let (reporter, display) = if local {
+        (silent(), None)
+    } else {
         let (reporter, display) = crate::exchange::show(mode, "Pulling");
         (reporter, Some(display))
     };

@@ -42,7 +42,9 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     let kind = if args.format == "oci-archive" { ArchiveKind::Oci } else { ArchiveKind::Docker };
     let out: Box<dyn Write + Send> = match &args.output {
         None => stdout(),
-        Some(path) => Box::new(create_result(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?),
+        Some(path) => Box::new(
+            create_result(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?,
+        ),
     };
     export_archive(world.images(), kind, &exported, ArchiveTarget::Tar(out)).map_err(|error| {
         if let Some(path) = &args.output {

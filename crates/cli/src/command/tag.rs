@@ -17,7 +17,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
     let images = world.store().images();
     let image = images.resolve(&args.source).map_err(Failure::user)?;
-    let target: Reference = args.target.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.target)))?;
+    let target: Reference =
+        args.target.parse().map_err(|error| Failure::User(format!("invalid name `{}`: {error}", args.target)))?;
     if target.digest.is_some() {
         return Err(Failure::User(format!("refusing to create a tag with a digest reference: `{}`", args.target)));
     }

@@ -61,7 +61,13 @@ struct Opened {
 ///
 /// # Errors
 /// If the archive is malformed, or the store fails.
-pub fn load_archive(images: &Images, input: File, path: &Path, scratch: &Path, platform: &Platform) -> Result<Vec<Loaded>, ExportError> {
+pub fn load_archive(
+    images: &Images,
+    input: File,
+    path: &Path,
+    scratch: &Path,
+    platform: &Platform,
+) -> Result<Vec<Loaded>, ExportError> {
     let archive = Opened::new(input, path, scratch)?;
     if archive.members.contains_key(Path::new("manifest.json")) {
         return archive.docker(images);
@@ -75,7 +81,8 @@ pub fn load_archive(images: &Images, input: File, path: &Path, scratch: &Path, p
 impl Opened {
     fn new(input: File, path: &Path, scratch: &Path) -> Result<Self, ExportError> {
         let file = seekable_plain(input, path, scratch)?;
-        let mut reader = BufReader::with_capacity(64 << 10, file.try_clone().map_err(ExportError::io("reading", path))?);
+        let mut reader =
+            BufReader::with_capacity(64 << 10, file.try_clone().map_err(ExportError::io("reading", path))?);
         reader.rewind().map_err(ExportError::io("reading", path))?;
         let mut archive = Archive::new(reader);
         let mut members = HashMap::new();
@@ -85,7 +92,9 @@ impl Opened {
             let name = clean(&header.path);
             let parent = name.parent().unwrap_or(Path::new("")).to_owned();
             let member = match &header.kind {
-                EntryKind::File if header.sparse.is_none() => Member::Bytes { offset: header.data_offset, size: header.data_size },
+                EntryKind::File if header.sparse.is_none() => {
+                    Member::Bytes { offset: header.data_offset, size: header.data_size }
+                }
                 EntryKind::Symlink(target) if !target.is_absolute() => Member::Link(clean(&parent.join(target))),
                 EntryKind::HardLink(target) => Member::Link(clean(target)),
                 _ => continue,
@@ -182,14 +191,16 @@ impl Opened {
         let mut bytes = self.verified(&descriptor)?;
         if media_type::is_index(&descriptor.media_type) {
             let index: Index = self.parsed(&blob_path(&descriptor.digest), &bytes)?;
-            let best = platform.best(&index).ok_or_else(|| self.malformed(format!("it has no image for {platform}")))?;
+            let best =
+                platform.best(&index).ok_or_else(|| self.malformed(format!("it has no image for {platform}")))?;
             descriptor = best.clone();
             bytes = self.verified(&descriptor)?;
         }
         let manifest: Manifest = self.parsed(&blob_path(&descriptor.digest), &bytes)?;
         let config = self.verified(&manifest.config)?;
         images.store().blobs().put(&bytes)?;
-        let layers: Vec<_> = manifest.layers.iter().map(|layer| (blob_path(&layer.digest), Some(layer.clone()))).collect();
+        let layers: Vec<_> =
+            manifest.layers.iter().map(|layer| (blob_path(&layer.digest), Some(layer.clone()))).collect();
         self.image(images, &config, &layers, Some(descriptor), names)
     }
 
@@ -229,7 +240,13 @@ impl Opened {
     }
 
     /// Takes a layer into the store, unless it is there; its content must be what the configuration says.
-    fn layer(&self, images: &Images, name: &Path, descriptor: Option<&Descriptor>, diff_id: DiffId) -> Result<LayerId, ExportError> {
+    fn layer(
+        &self,
+        images: &Images,
+        name: &Path,
+        descriptor: Option<&Descriptor>,
+        diff_id: DiffId,
+    ) -> Result<LayerId, ExportError> {
         let layers = images.store().layers();
         if let Some(known) = layers.find_verified(diff_id)? {
             self.find(name)?;
@@ -244,11 +261,15 @@ impl Opened {
         let found = self.diff_id(images, &digest)?;
         if found != diff_id {
             let (found, wanted) = (found.0, diff_id.0);
-            return Err(self.malformed(format!("layer `{}` has diff id {found}, the configuration says {wanted}", name.display())));
+            return Err(self.malformed(format!(
+                "layer `{}` has diff id {found}, the configuration says {wanted}",
+                name.display()
+            )));
         }
         let new = NewLayer { description: format!("layer of {}", self.path.display()), ..NewLayer::default() };
         let layer = layers.find_or_create(diff_id, &digest, &new)?;
-        let variant = if digest == diff_id.0 { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
+        let variant =
+            if digest == diff_id.0 { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
         layers.add_blob(layer, &LayerBlob { descriptor, variant })?;
         Ok(layer)
     }

@@ -146,7 +146,12 @@ fn docker_entry(image: &Assembled, names: &[Reference]) -> DockerEntry {
     }
 }
 
-fn write_tar(images: &Images, out: Box<dyn Write + Send>, documents: &[(&str, Bytes)], blobs: &[Digest]) -> Result<(), ExportError> {
+fn write_tar(
+    images: &Images,
+    out: Box<dyn Write + Send>,
+    documents: &[(&str, Bytes)],
+    blobs: &[Digest],
+) -> Result<(), ExportError> {
     let mut writer = LayerWriter::new(io::BufWriter::with_capacity(256 << 10, out));
     writer.entry(Path::new("blobs"), &Metadata::directory())?;
     writer.entry(Path::new("blobs/sha256"), &Metadata::directory())?;
@@ -163,7 +168,12 @@ fn write_tar(images: &Images, out: Box<dyn Write + Send>, documents: &[(&str, By
     out.flush().map_err(ExportError::io("writing", Path::new("the archive")))
 }
 
-fn write_directory(images: &Images, dest: &Path, documents: &[(&str, Bytes)], blobs: &[Digest]) -> Result<(), ExportError> {
+fn write_directory(
+    images: &Images,
+    dest: &Path,
+    documents: &[(&str, Bytes)],
+    blobs: &[Digest],
+) -> Result<(), ExportError> {
     let folder = dest.join("blobs/sha256");
     std::fs::create_dir_all(&folder).map_err(ExportError::io("creating", &folder))?;
     for digest in blobs {

@@ -86,7 +86,11 @@ fn plain_reads_as_buildkit() {
 
 #[test]
 fn a_step_that_rests_gives_way_and_its_rest_is_not_its_time() {
-    let paused = |name: &str, from: f64, to: f64| Event::Paused { vertex: id(name), started: crate::at(from), at: crate::at(to) };
+    let paused = |name: &str, from: f64, to: f64| Event::Paused {
+        vertex: id(name),
+        started: crate::at(from),
+        at: crate::at(to),
+    };
     check_plain(
         &[
             vertex("COPY a"),

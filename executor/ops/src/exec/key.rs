@@ -43,15 +43,16 @@ pub(crate) fn key(op: &pb::ExecOp, platform: Option<&Platform>, inputs: usize) -
 /// root or can give a changed result.
 pub(crate) fn by_content(op: &pb::ExecOp, index: usize, inputs: usize) -> bool {
     let mut mounts = mounts_of(op, index, inputs).peekable();
-    mounts.peek().is_some() && mounts.all(|mount| match mount.content_cache() {
-        pb::MountContentCache::Off => false,
-        pb::MountContentCache::On => true,
-        pb::MountContentCache::Default => {
-            mount.dest != pb::ROOT_MOUNT
-                && mount.mount_type() == pb::MountType::Bind
-                && (mount.readonly || mount.output == pb::SKIP_OUTPUT)
-        }
-    })
+    mounts.peek().is_some()
+        && mounts.all(|mount| match mount.content_cache() {
+            pb::MountContentCache::Off => false,
+            pb::MountContentCache::On => true,
+            pb::MountContentCache::Default => {
+                mount.dest != pb::ROOT_MOUNT
+                    && mount.mount_type() == pb::MountType::Bind
+                    && (mount.readonly || mount.output == pb::SKIP_OUTPUT)
+            }
+        })
 }
 
 /// Returns the mounts that show input `index`.
@@ -71,7 +72,8 @@ mod tests {
 
     fn op() -> pb::ExecOp {
         let root = pb::Mount { dest: "/".into(), ..pb::Mount::default() };
-        let bind = pb::Mount { dest: "/src".into(), input: 1, output: -1, selector: "/a".into(), ..pb::Mount::default() };
+        let bind =
+            pb::Mount { dest: "/src".into(), input: 1, output: -1, selector: "/a".into(), ..pb::Mount::default() };
         let meta = pb::Meta { args: vec!["sh".into()], ..pb::Meta::default() };
         pb::ExecOp { meta: Some(meta), mounts: vec![root, bind], ..pb::ExecOp::default() }
     }
@@ -79,7 +81,8 @@ mod tests {
     #[test]
     fn proxies_and_cache_names_do_not_count_a010_m014() {
         let mut other = op();
-        other.meta.as_mut().unwrap().proxy_env = Some(pb::ProxyEnv { http_proxy: "http://p".into(), ..Default::default() });
+        other.meta.as_mut().unwrap().proxy_env =
+            Some(pb::ProxyEnv { http_proxy: "http://p".into(), ..Default::default() });
         assert_eq!(key(&op(), None, 2), key(&other, None, 2));
         let mut env = op();
         env.meta.as_mut().unwrap().env.push("A=b".into());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rbuild_events::Stream;
 use rbuild_graph::{Operand, pb};
 use rbuild_network::{ExtraHost, HostAddress, hosts_file};
-use rbuild_sandbox::{Limits, Network, Pids, RootSpec, Running, Rlimit, SandboxSpec, Security, Upper, within_root};
+use rbuild_sandbox::{Limits, Network, Pids, Rlimit, RootSpec, Running, SandboxSpec, Security, Upper, within_root};
 use rbuild_solver::Context;
 
 use super::mounts::Mounts;
@@ -144,7 +144,11 @@ impl Step {
             spec.security = Security::insecure();
         }
         let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
-        let rlimit = |limits: &pb::Ulimit| Rlimit { name: limits.name.clone(), soft: limit(limits.soft), hard: limit(limits.hard) };
+        let rlimit = |limits: &pb::Ulimit| Rlimit {
+            name: limits.name.clone(),
+            soft: limit(limits.soft),
+            hard: limit(limits.hard),
+        };
         spec.rlimits = meta.ulimit.iter().map(rlimit).collect();
         spec.limits = self.resources.as_ref().map(limits).unwrap_or_default();
         spec.cgroup_parent = Some(&meta.cgroup_parent).filter(|parent| !parent.is_empty()).map(PathBuf::from);

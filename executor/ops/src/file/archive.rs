@@ -11,9 +11,9 @@ use rbuild_tree::select::{Follow, resolve};
 use rbuild_tree::tar::{Archive, EntryKind, Header};
 use rbuild_tree::{FileTree, Kind, Metadata, Node, TreeError, entry};
 
+use super::FileError;
 use super::copy::make_directories;
 use super::draft::{Body, Draft, directory};
-use super::FileError;
 
 /// Returns whether a file is a tar, compressed or not: by its content, as docker has it.
 pub(crate) fn is_archive(tree: &dyn FileTree, node: &Node) -> Result<bool, TreeError> {

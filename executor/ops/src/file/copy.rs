@@ -123,10 +123,8 @@ pub(crate) fn make_directories(draft: &mut Draft, path: &Path, metadata: &Metada
 /// Returns the time of a timestamp in nanoseconds, of which -1 is none.
 pub(crate) fn timestamp(nanoseconds: i64) -> Option<Time> {
     const SECOND: i64 = 1_000_000_000;
-    (nanoseconds != -1).then(|| Time {
-        seconds: nanoseconds.div_euclid(SECOND),
-        nanoseconds: nanoseconds.rem_euclid(SECOND) as u32,
-    })
+    (nanoseconds != -1)
+        .then(|| Time { seconds: nanoseconds.div_euclid(SECOND), nanoseconds: nanoseconds.rem_euclid(SECOND) as u32 })
 }
 
 /// What the filters say about a path.
@@ -201,7 +199,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Copies `node` to `target`; `below` is its path from the source that was named.
-    fn entry(&mut self, node: &Node, below: &Path, target: &Path, overwrite: bool, parent: &Filtered) -> Result<(), FileError> {
+    fn entry(
+        &mut self,
+        node: &Node,
+        below: &Path,
+        target: &Path,
+        overwrite: bool,
+        parent: &Filtered,
+    ) -> Result<(), FileError> {
         let (included, excluded, filtered) = self.filter(below, parent);
         let is_directory = node.metadata.kind.is_directory();
         if !included && (!is_directory || (self.include.is_none() && excluded && self.prunes(below))) {
@@ -344,7 +349,9 @@ mod tests {
     fn directories_on_the_way_take_the_time_of_the_source() {
         let time = Time { seconds: 5, nanoseconds: 0 };
         let mut source = Draft::new(Arc::new(Empty));
-        source.put(Path::new("a"), Metadata { mtime: time, ..Metadata::file(0) }, Body::Bytes(Vec::new().into()), None).unwrap();
+        source
+            .put(Path::new("a"), Metadata { mtime: time, ..Metadata::file(0) }, Body::Bytes(Vec::new().into()), None)
+            .unwrap();
         let source: Arc<dyn FileTree> = Arc::new(source);
         let check = |timestamp: i64, expected: i64| {
             let (src, dest) = ("/a".to_owned(), "/x/y/a".to_owned());

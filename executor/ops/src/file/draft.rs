@@ -67,9 +67,16 @@ impl Draft {
 
     /// Puts something at `path`, whose parent exists, in place of what is there. A directory put upon
     /// a directory keeps what that holds.
-    pub(crate) fn put(&mut self, path: &Path, metadata: Metadata, body: Body, group: Option<u64>) -> Result<(), TreeError> {
+    pub(crate) fn put(
+        &mut self,
+        path: &Path,
+        metadata: Metadata,
+        body: Body,
+        group: Option<u64>,
+    ) -> Result<(), TreeError> {
         let before = self.node(path)?;
-        let merges = metadata.kind.is_directory() && before.as_ref().is_some_and(|node| node.metadata.kind.is_directory());
+        let merges =
+            metadata.kind.is_directory() && before.as_ref().is_some_and(|node| node.metadata.kind.is_directory());
         if !merges && before.is_some() {
             self.remove_below(path);
         }
@@ -90,7 +97,8 @@ impl Draft {
             return Ok(());
         }
         let Some(node) = self.base.node(path)? else { return Ok(()) };
-        let body = if node.metadata.kind.is_file() { Body::Tree(self.base.clone(), Box::new(node)) } else { Body::None };
+        let body =
+            if node.metadata.kind.is_file() { Body::Tree(self.base.clone(), Box::new(node)) } else { Body::None };
         self.put(path, metadata, body, None)
     }
 

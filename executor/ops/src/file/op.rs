@@ -42,7 +42,9 @@ impl FileOperation {
     /// Returns the copies that read input `index`.
     fn copies(&self, index: usize) -> impl Iterator<Item = &pb::FileActionCopy> {
         self.op.actions.iter().filter_map(move |action| match &action.action {
-            Some(pb::Action::Copy(copy)) if Operand::of(action.secondary_input, self.inputs) == Operand::Input(index) => {
+            Some(pb::Action::Copy(copy))
+                if Operand::of(action.secondary_input, self.inputs) == Operand::Input(index) =>
+            {
                 Some(copy)
             }
             _ => None,
@@ -173,7 +175,8 @@ impl<'a> Run<'a> {
     ) -> Result<Self, OpsError> {
         let trees = inputs.iter().map(|input| worker.tree(input)).collect::<Result<_, _>>()?;
         let mut run = Self { worker, op, trees, inputs, results: Vec::new(), description };
-        let now = Time::from_seconds(now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64));
+        let now =
+            Time::from_seconds(now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64));
         for index in 0..op.actions.len() {
             let state = run.act(index, now)?;
             run.results.push(Some(state));

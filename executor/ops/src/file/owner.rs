@@ -45,7 +45,9 @@ pub(crate) fn resolve_owner<'a>(
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
     /// A name, but no tree to look it up in (`COPY --link --chown=name`).
-    #[error("invalid user index: -1: `{0}` is a name, and there is no user database below a linked layer; use numeric ids")]
+    #[error(
+        "invalid user index: -1: `{0}` is a name, and there is no user database below a linked layer; use numeric ids"
+    )]
     NoDatabase(String),
     /// The database is too large to be one.
     #[error("`/{file}` is larger than {DATABASE_LIMIT} bytes")]

@@ -58,7 +58,8 @@ impl ImageSource {
             Some(other) => return Err(invalid(format!("unknown resolve mode `{other}`"))),
         };
         let limit = op.attrs.get(source::attr::IMAGE_LAYER_LIMIT);
-        let limit = limit.map(|limit| limit.parse().map_err(|_| invalid(format!("layer limit `{limit}` is no number"))));
+        let limit =
+            limit.map(|limit| limit.parse().map_err(|_| invalid(format!("layer limit `{limit}` is no number"))));
         let platform = platform.unwrap_or_else(Platform::host);
         Ok(Self { worker, reference, platform, mode, limit: limit.transpose()? })
     }

@@ -37,7 +37,9 @@ impl Layout {
         writer.file(Path::new("file"), &metadata, &mut content.as_bytes()).unwrap();
         let layer = writer.finish().unwrap();
         let (size, layer) = (layer.len(), self.blob(&layer));
-        let config = format!(r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["A=b"]}},"rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#);
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["A=b"]}},"rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#
+        );
         let (config_size, config) = (config.len(), self.blob(config.as_bytes()));
         let manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
@@ -49,17 +51,23 @@ impl Layout {
 
     fn entry(&self, digest: Digest, more: &str) -> String {
         let size = std::fs::metadata(self.path(&digest)).unwrap().len();
-        format!(r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size}{more}}}"#)
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size}{more}}}"#
+        )
     }
 
     fn index(&self, entries: &[String]) -> String {
-        let index = format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#, entries.join(","));
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
+            entries.join(",")
+        );
         std::fs::write(self.0.join("index.json"), &index).unwrap();
         index
     }
 
     async fn fetch(&self, place: &Place, digest: Digest) -> Result<Done, String> {
-        let worker = place.worker(Client { layouts: BTreeMap::from([("base".to_owned(), self.0.clone())]), ..Client::default() });
+        let worker = place
+            .worker(Client { layouts: BTreeMap::from([("base".to_owned(), self.0.clone())]), ..Client::default() });
         let op = op(&format!("oci-layout://docker.io/library/base@{digest}"), &[("oci.store", "base")]);
         let platform = Some(Platform::new("linux", "amd64", None));
         let source = LayoutSource::new(worker.clone(), &op, platform).map_err(|error| chain(&error))?;

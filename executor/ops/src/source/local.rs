@@ -25,7 +25,10 @@ impl LocalSource {
     /// Reads the source op.
     pub(crate) fn new(worker: Arc<Worker>, op: &pb::SourceOp) -> Result<Self, OpsError> {
         let name = op.identifier.strip_prefix(source::LOCAL).unwrap_or(&op.identifier).to_owned();
-        let invalid = |error: serde_json::Error| OpsError::Source { identifier: op.identifier.clone(), reason: error.to_string() };
+        let invalid = |error: serde_json::Error| OpsError::Source {
+            identifier: op.identifier.clone(),
+            reason: error.to_string(),
+        };
         let exclude = match op.attrs.get(source::attr::EXCLUDE_PATTERNS) {
             Some(list) => serde_json::from_str(list).map_err(invalid)?,
             None => Vec::new(),

@@ -10,10 +10,10 @@ use rbuild_tree::tar::{Archive, EntryKind};
 use rbuild_tree::{FileTree, Node, TreeError};
 
 use super::GitSource;
+use crate::OpsError;
 use crate::file::is_archive;
 use crate::value::Ref;
 use crate::worker::Worker;
-use crate::OpsError;
 
 impl Worker {
     /// Returns a regular file of a result, at most `limit` bytes and one; none if there is no such path. Links

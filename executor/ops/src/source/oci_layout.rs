@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rbuild_graph::source::{self, attr};
 use rbuild_graph::pb;
+use rbuild_graph::source::{self, attr};
 use rbuild_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, json, media_type};
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use rbuild_store::{LayerBlob, LayerId, NewLayer, Store};
@@ -74,7 +74,8 @@ impl OciLayout {
         let is_named = |entry: &&Descriptor| {
             let name = |key: &str| entry.annotations.get(key).map(String::as_str);
             let whole = name(NAME).and_then(|name| Reference::parse(name).ok()).and_then(|name| name.tag);
-            name(TAG).is_some_and(|name| name == wanted || name.ends_with(&format!(":{wanted}"))) || whole.as_deref() == Some(wanted)
+            name(TAG).is_some_and(|name| name == wanted || name.ends_with(&format!(":{wanted}")))
+                || whole.as_deref() == Some(wanted)
         };
         match (index.manifests.iter().find(is_named), tag, index.manifests.as_slice()) {
             (Some(entry), _, _) | (None, None, [entry]) => Ok(entry.digest),
@@ -122,10 +123,14 @@ impl OciLayout {
             if known.tree.is_none() && known.blobs.is_empty() {
                 let plain = matches!(descriptor.media_type.as_str(), media_type::OCI_LAYER | media_type::DOCKER_LAYER);
                 if plain && descriptor.digest != diff_id.0 {
-                    return Err(self.broken(format!("layer {} has diff id {}, its configuration says otherwise", descriptor.digest, diff_id.0)));
+                    return Err(self.broken(format!(
+                        "layer {} has diff id {}, its configuration says otherwise",
+                        descriptor.digest, diff_id.0
+                    )));
                 }
                 self.ingest(descriptor, store)?;
-                let variant = if plain { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
+                let variant =
+                    if plain { "uncompressed".to_owned() } else { format!("foreign:{}", descriptor.media_type) };
                 store.layers().add_blob(layer, &LayerBlob { descriptor: descriptor.clone(), variant })?;
             }
             layers.push(layer);

@@ -188,7 +188,11 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: &(dyn Fn(&Asked, usize) -> Answer + Send + Sync), log: &Mutex<Vec<Asked>>) {
+async fn serve(
+    mut stream: TcpStream,
+    answer: &(dyn Fn(&Asked, usize) -> Answer + Send + Sync),
+    log: &Mutex<Vec<Asked>>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -208,7 +212,8 @@ async fn serve(mut stream: TcpStream, answer: &(dyn Fn(&Asked, usize) -> Answer 
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     let body = if asked.method == "HEAD" || status == 304 { String::new() } else { body };
-    let text = format!("HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+    let text =
+        format!("HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

@@ -52,14 +52,7 @@ impl Rule {
 /// The kernel hands over `{ access << 16 | kind, major, minor }`: kind 1 is block, 2 is character; access 1 is
 /// mknod, 2 read, 4 write.
 pub(crate) fn program(rules: &[Rule]) -> Vec<Instruction> {
-    let mut code = vec![
-        load(2, 0),
-        copy(3, 2),
-        alu(0x54, 2, 0xffff),
-        alu(0x74, 3, 16),
-        load(4, 4),
-        load(5, 8),
-    ];
+    let mut code = vec![load(2, 0), copy(3, 2), alu(0x54, 2, 0xffff), alu(0x74, 3, 16), load(4, 4), load(5, 8)];
     for rule in rules {
         code.extend(check(rule));
     }
@@ -70,15 +63,18 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<Instruction> {
 /// Returns the instructions of one rule: leave with 1 if all matches, else fall through to the next rule.
 fn check(rule: &Rule) -> Vec<Instruction> {
     let kind = if rule.kind == 'b' { 1 } else { 2 };
-    let access = rule.access.chars().fold(0, |bits, letter| bits | match letter {
-        'm' => 1,
-        'r' => 2,
-        _ => 4,
+    let access = rule.access.chars().fold(0, |bits, letter| {
+        bits | match letter {
+            'm' => 1,
+            'r' => 2,
+            _ => 4,
+        }
     });
     let mut tests = vec![vec![(2, kind)]];
-    tests.extend([(4, rule.major), (5, rule.minor)].map(|(register, number)| {
-        number.map(|number| vec![(register, number as i32)]).unwrap_or_default()
-    }));
+    tests.extend(
+        [(4, rule.major), (5, rule.minor)]
+            .map(|(register, number)| number.map(|number| vec![(register, number as i32)]).unwrap_or_default()),
+    );
     let tests: Vec<(u8, i32)> = tests.concat();
     // Asked access must be within the rule's: r1 = access & !allowed must be 0.
     let masked = [copy(1, 3), alu(0x54, 1, !access & 7)];
@@ -148,7 +144,18 @@ mod tests {
         let code = program(&rules);
         let ask = |kind: char, major, minor, access: &str| {
             let kind = if kind == 'b' { 1 } else { 2 };
-            let bits = access.chars().map(|c| if c == 'm' { 1 } else if c == 'r' { 2 } else { 4 }).sum::<u32>();
+            let bits = access
+                .chars()
+                .map(|c| {
+                    if c == 'm' {
+                        1
+                    } else if c == 'r' {
+                        2
+                    } else {
+                        4
+                    }
+                })
+                .sum::<u32>();
             run(&code, [bits << 16 | kind, major, minor]) == 1
         };
         assert!(ask('c', 1, 3, "rw") && ask('c', 1, 9, "r") && ask('c', 5, 2, "rw") && ask('c', 136, 77, "rw"));
@@ -162,6 +169,9 @@ mod tests {
     fn lines() {
         let DevicePolicy::Only(rules) = DevicePolicy::default_with([]) else { unreachable!("it is a list") };
         let lines: Vec<String> = rules.iter().map(Rule::line).collect();
-        assert_eq!(lines.join("\n"), "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:1 rwm\nc 5:2 rwm\nc 136:* rwm");
+        assert_eq!(
+            lines.join("\n"),
+            "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:1 rwm\nc 5:2 rwm\nc 136:* rwm"
+        );
     }
 }

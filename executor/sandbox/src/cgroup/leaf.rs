@@ -132,7 +132,10 @@ impl Leaf {
     pub fn stats(&self) -> crate::Stats {
         match self.version {
             Version::V1 => crate::Stats {
-                cpu: self.of("cpuacct").and_then(|dir| read_number(&dir.join("cpuacct.usage"))).map(Duration::from_nanos),
+                cpu: self
+                    .of("cpuacct")
+                    .and_then(|dir| read_number(&dir.join("cpuacct.usage")))
+                    .map(Duration::from_nanos),
                 memory: self.of("memory").and_then(v1::memory_now),
                 memory_peak: self.of("memory").and_then(v1::memory_peak),
                 pids: self.of("pids").and_then(|dir| read_number(&dir.join("pids.current"))),

@@ -79,7 +79,9 @@ pub enum CgroupError {
 /// Says what gives an ordinary user cgroups.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => " (limits without root need a delegated cgroup, such as `systemd-run --user --scope -p Delegate=yes` makes)",
+        io::ErrorKind::PermissionDenied => {
+            " (limits without root need a delegated cgroup, such as `systemd-run --user --scope -p Delegate=yes` makes)"
+        }
         _ => "",
     }
 }
@@ -124,7 +126,9 @@ impl Cgroups {
         let layout = Layout::parse(mountinfo, cgroup);
         let owner = Owner::this_process()?;
         let kind = match layout.v2.clone() {
-            _ if ["memory", "pids", "devices", "cpu"].iter().any(|name| layout.v1.contains_key(*name)) => Kind::V1(layout),
+            _ if ["memory", "pids", "devices", "cpu"].iter().any(|name| layout.v1.contains_key(*name)) => {
+                Kind::V1(layout)
+            }
             // Root owns the whole hierarchy: below its top, controllers can be had without moving anybody.
             Some(place) if root => Kind::V2(Place { own: place.mount.clone(), ..place }),
             Some(place) => Kind::V2(place),
@@ -141,7 +145,9 @@ impl Cgroups {
     /// Returns which hierarchy limits steps, in a few words.
     pub fn describe(&self) -> String {
         match &self.kind {
-            Kind::V1(layout) => format!("v1 ({})", layout.v1.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            Kind::V1(layout) => {
+                format!("v1 ({})", layout.v1.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            }
             Kind::V2(_) => "v2".to_owned(),
             Kind::None(reason) => format!("none: {reason}"),
         }
@@ -182,9 +188,10 @@ impl Cgroups {
         match made {
             Ok((leaf, warnings)) => Ok((Some(leaf), warnings)),
             Err(error) if insisted(request) => Err(error),
-            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Ok((None, vec!["the number of processes is not limited: no cgroup is delegated to this user".to_owned()]))
-            }
+            Err(CgroupError::Create { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok((
+                None,
+                vec!["the number of processes is not limited: no cgroup is delegated to this user".to_owned()],
+            )),
             Err(error) => {
                 let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
                 Ok((None, vec![format!("the number of processes is not limited: {error}{why}")]))

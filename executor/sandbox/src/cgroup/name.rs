@@ -35,8 +35,11 @@ impl Owner {
         let mut fields = name.split('-').map(|field| field.parse::<u64>().ok());
         let (namespace, pid, started) = (fields.next()??, fields.next()??, fields.next()??);
         let number = fields.next()?;
-        (number.is_some() && fields.next().is_none())
-            .then_some(Owner { namespace, pid: u32::try_from(pid).ok()?, started })
+        (number.is_some() && fields.next().is_none()).then_some(Owner {
+            namespace,
+            pid: u32::try_from(pid).ok()?,
+            started,
+        })
     }
 
     /// Tells whether the group `name` is one of ours whose engine is gone, as seen by `self`.

@@ -120,7 +120,8 @@ mod tests {
             cpuset_cpus: Some("0".to_owned()),
             ..Limits::default()
         };
-        let lines: Vec<String> = files(&limits, Some(7)).iter().map(|(file, value)| format!("{file}={value}")).collect();
+        let lines: Vec<String> =
+            files(&limits, Some(7)).iter().map(|(file, value)| format!("{file}={value}")).collect();
         let expect = "memory.max=100 memory.swap.max=50 cpu.max=50000 100000 cpu.weight=39 cpuset.cpus=0 pids.max=7";
         assert_eq!(lines.join(" "), expect);
         assert_eq!((weight(2), weight(262_144), weight(0)), (1, 10_000, 1));

@@ -55,7 +55,12 @@ impl World {
         let kind = FileType::from_raw_mode(found.st_mode);
         let right = if node.block { kind.is_block_device() } else { kind.is_char_device() };
         if !right || found.st_rdev != rustix::fs::makedev(node.major, node.minor) {
-            return Err(Failure::Plain(format!("{} is not the device {}:{}", node.source.display(), node.major, node.minor)));
+            return Err(Failure::Plain(format!(
+                "{} is not the device {}:{}",
+                node.source.display(),
+                node.major,
+                node.minor
+            )));
         }
         self.bind_in_dev(source.as_fd(), &node.target)
     }

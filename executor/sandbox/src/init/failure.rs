@@ -11,10 +11,7 @@ use crate::step::Step;
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The kernel refused.
-    Errno {
-        errno: Option<i32>,
-        text: String,
-    },
+    Errno { errno: Option<i32>, text: String },
     /// Something that a hint would not make clearer.
     Plain(String),
     /// The program cannot be executed, or not as its user.
@@ -25,7 +22,9 @@ impl Failure {
     /// Returns what the engine is told about `step`.
     pub(super) fn words(&self, step: &Step) -> (String, Option<String>) {
         match self {
-            Failure::Errno { errno, text } => (text.clone(), errno.and_then(|errno| hint(step, errno)).map(str::to_owned)),
+            Failure::Errno { errno, text } => {
+                (text.clone(), errno.and_then(|errno| hint(step, errno)).map(str::to_owned))
+            }
             Failure::Plain(text) => (text.clone(), None),
             Failure::Exec { message, .. } => (message.clone(), None),
         }

@@ -253,7 +253,9 @@ fn make_upper(scratch: &Path, like: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Fail
 /// Returns what is at `path`, if there is something; a name below a file is nothing.
 fn found(root: &Root, path: &Path) -> Result<Option<OwnedFd>, Failure> {
     match root.lookup(path, Last::Follow) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         found => found.map(Some).map_err(Failure::on(path.display())),
     }
 }

@@ -23,7 +23,9 @@ impl World {
         match step {
             Step::Streams(streams) => self.connect_streams(streams),
             Step::TerminalStreams => self.connect_terminal(),
-            Step::Rlimits(limits) => limits.iter().try_for_each(|(limit, less_will_do)| set_limit(limit, *less_will_do)),
+            Step::Rlimits(limits) => {
+                limits.iter().try_for_each(|(limit, less_will_do)| set_limit(limit, *less_will_do))
+            }
             Step::AppArmor(profile) => self.choose_apparmor(profile),
             Step::EnterCwd(path) => enter(path),
             Step::Bounding(set) => Ok(caps::limit_bounding(set.bits())?),
@@ -84,7 +86,8 @@ impl World {
     fn become_user(&self, setgroups: bool) -> Result<(), Failure> {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         if setgroups {
-            let groups: Vec<Gid> = [self.identity.gid].iter().chain(&self.identity.groups).map(|gid| Gid::from_raw(*gid)).collect();
+            let groups: Vec<Gid> =
+                [self.identity.gid].iter().chain(&self.identity.groups).map(|gid| Gid::from_raw(*gid)).collect();
             rustix::thread::set_thread_groups(&groups)?;
         }
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -196,7 +199,9 @@ fn not_executed(name: &str, program: &CString, error: &std::io::Error) -> Failur
     let exists = rustix::fs::stat(program.as_c_str());
     let is_dir = exists.as_ref().is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir());
     let (message, code) = match Errno::from_io_error(error) {
-        Some(Errno::NOENT) if exists.is_err() => (format!("exec: \"{name}\": stat {name}: no such file or directory"), 127),
+        Some(Errno::NOENT) if exists.is_err() => {
+            (format!("exec: \"{name}\": stat {name}: no such file or directory"), 127)
+        }
         Some(Errno::NOENT) => (format!("exec {name}: no such file or directory (its interpreter is missing)"), 127),
         Some(Errno::ACCESS) if is_dir => (format!("exec: \"{name}\": is a directory"), 126),
         Some(Errno::ACCESS) => (format!("exec: \"{name}\": permission denied"), 126),

@@ -52,7 +52,8 @@ fn watch(program: &Process, control: &OwnedFd) -> io::Result<Ended> {
             Err(Errno::INTR) => continue,
             result => result?,
         };
-        let (child, message) = (!ready[0].revents().is_empty(), ready.get(1).is_some_and(|it| !it.revents().is_empty()));
+        let (child, message) =
+            (!ready[0].revents().is_empty(), ready.get(1).is_some_and(|it| !it.revents().is_empty()));
         if child {
             let mut signals = [0_u8; 1024];
             // Only wakes us; what happened is found by reaping.

@@ -119,12 +119,18 @@ fn limits(limits: &Limits) -> Result<(), SpecError> {
     }
     range("memory limit", limits.memory, |bytes| *bytes >= 6 << 20, "at least 6 MiB")?;
     let memory = i64::try_from(limits.memory.unwrap_or(0)).unwrap_or(i64::MAX);
-    range("swap limit", limits.memory_swap, |both| *both == -1 || (memory > 0 && *both >= memory), "-1 or at least the memory limit, which must be set")?;
+    range(
+        "swap limit",
+        limits.memory_swap,
+        |both| *both == -1 || (memory > 0 && *both >= memory),
+        "-1 or at least the memory limit, which must be set",
+    )?;
     range("CPU shares", limits.cpu_shares, |shares| (2..=262_144).contains(shares), "2 to 262144")?;
     range("CPU period", limits.cpu_period, |period| (1000..=1_000_000).contains(period), "1000 to 1000000")?;
     range("CPU quota", limits.cpu_quota, |quota| *quota == -1 || *quota >= 1000, "-1 or at least 1000")?;
     for (what, set) in [("CPU set", &limits.cpuset_cpus), ("memory node set", &limits.cpuset_mems)] {
-        let fine = |set: &String| !set.is_empty() && set.bytes().all(|byte| byte.is_ascii_digit() || b",-".contains(&byte));
+        let fine =
+            |set: &String| !set.is_empty() && set.bytes().all(|byte| byte.is_ascii_digit() || b",-".contains(&byte));
         range(what, set.clone(), fine, "lists such as 0-3,5")?;
     }
     match limits.pids {

@@ -72,7 +72,12 @@ fn a_build_step() {
         },
         Mount {
             target: "/from".into(),
-            kind: MountKind::Layers { lowers: vec!["/store/9/fs".into()], selector: "a/b".into(), upper: None, userxattr: false },
+            kind: MountKind::Layers {
+                lowers: vec!["/store/9/fs".into()],
+                selector: "a/b".into(),
+                upper: None,
+                userxattr: false,
+            },
             readonly: false,
             exec: true,
         },
@@ -88,11 +93,13 @@ fn a_container_with_a_terminal() {
     spec.readonly_root = true;
     spec.user = "user:staff".to_owned();
     spec.security.no_new_privileges = true;
-    spec.security.devices = Devices::With(vec![Device { source: "/dev/fuse".into(), target: "/dev/fuse".into(), access: "rw".to_owned() }]);
+    spec.security.devices =
+        Devices::With(vec![Device { source: "/dev/fuse".into(), target: "/dev/fuse".into(), access: "rw".to_owned() }]);
     spec.rlimits = vec![Rlimit { name: "nofile".to_owned(), soft: 10, hard: 20 }];
     let mut facts = facts();
     let fuse = PathBuf::from("/dev/fuse");
-    facts.devices = vec![DeviceNode { source: fuse.clone(), target: fuse, block: false, major: 10, minor: 229, mode: 0o600 }];
+    facts.devices =
+        vec![DeviceNode { source: fuse.clone(), target: fuse, block: false, major: 10, minor: 229, mode: 0o600 }];
     check("container", &spec, &facts);
 }
 
@@ -154,5 +161,8 @@ fn what_is_refused() {
     assert_eq!(device("/dev/", "r"), "invalid mount target `/dev/`");
     assert_eq!(device("/dev/x", "rx"), "device access `rx` is not made of r, w and m");
     let order = Rlimit { name: "nofile".to_owned(), soft: 2, hard: 1 };
-    assert_eq!(refused(&move |spec| spec.rlimits = vec![order.clone()]), "ulimit `nofile`: the soft limit is above the hard limit");
+    assert_eq!(
+        refused(&move |spec| spec.rlimits = vec![order.clone()]),
+        "ulimit `nofile`: the soft limit is above the hard limit"
+    );
 }

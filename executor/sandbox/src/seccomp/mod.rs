@@ -83,7 +83,8 @@ fn compile(capabilities: CapSet, archs: &[Arch]) -> Option<Vec<Instruction>> {
 
 /// Packs instructions into numbers for the way to the init.
 pub(crate) fn pack(filter: &[Instruction]) -> Vec<u64> {
-    let pack = |it: &Instruction| u64::from(it.code) << 48 | u64::from(it.jt) << 40 | u64::from(it.jf) << 32 | u64::from(it.k);
+    let pack =
+        |it: &Instruction| u64::from(it.code) << 48 | u64::from(it.jt) << 40 | u64::from(it.jf) << 32 | u64::from(it.k);
     filter.iter().map(pack).collect()
 }
 

@@ -81,9 +81,8 @@ fn the_dangerous_ones_are_out() {
     let denied = |number: u32| list.get(&number).copied().unwrap_or(Verdict::Deny) == Verdict::Deny;
     // io_uring_*, userfaultfd, add_key, request_key, keyctl, kexec_load, init_module, pivot_root, swapon, acct,
     // iopl, vhangup, ustat, uselib, mount, bpf, unshare, setns, open_by_handle_at, perf_event_open
-    let numbers = [
-        425, 426, 427, 323, 248, 249, 250, 246, 175, 155, 167, 163, 172, 153, 136, 134, 165, 321, 272, 308, 304, 298,
-    ];
+    let numbers =
+        [425, 426, 427, 323, 248, 249, 250, 246, 175, 155, 167, 163, 172, 153, 136, 134, 165, 321, 272, 308, 304, 298];
     for number in numbers {
         assert!(denied(number), "{number}");
     }

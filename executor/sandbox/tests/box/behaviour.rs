@@ -26,7 +26,13 @@ pub(crate) const TESTS: &[Test] = &[
 
 fn exit_codes() -> Result<()> {
     let fixture = Fixture::new()?;
-    for (script, code, signal) in [("exit 0", 0, None), ("exit 7", 7, None), ("exit 255", 255, None), ("kill -9 $$", 137, Some(9)), ("kill -TERM $$", 143, Some(15))] {
+    for (script, code, signal) in [
+        ("exit 0", 0, None),
+        ("exit 7", 7, None),
+        ("exit 255", 255, None),
+        ("kill -9 $$", 137, Some(9)),
+        ("kill -TERM $$", 143, Some(15)),
+    ] {
         for init in [true, false] {
             let mut spec = fixture.spec(script);
             spec.init = init;
@@ -52,7 +58,10 @@ fn not_executable() -> Result<()> {
             let error = check_refused(message, |spec, fixture| {
                 let script = fixture.path("lower/etc/script");
                 std::fs::write(&script, "echo no interpreter named").expect("the fixture is writable");
-                std::os::unix::fs::PermissionsExt::set_mode(&mut script.metadata().expect("just written").permissions(), 0o755);
+                std::os::unix::fs::PermissionsExt::set_mode(
+                    &mut script.metadata().expect("just written").permissions(),
+                    0o755,
+                );
                 std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
                 spec.args = vec![program.to_owned()];
                 spec.init = init;
@@ -163,9 +172,12 @@ fn working_directory() -> Result<()> {
         spec.create_cwd = true;
         spec.user = "user".to_owned();
     })?;
-    let error = check_refused("enter the working directory /a/b: ENOENT: No such file or directory (the working directory does not exist)", |spec, _| {
-        spec.cwd = "/a/b".into();
-    })?;
+    let error = check_refused(
+        "enter the working directory /a/b: ENOENT: No such file or directory (the working directory does not exist)",
+        |spec, _| {
+            spec.cwd = "/a/b".into();
+        },
+    )?;
     ensure!(matches!(error, SandboxError::Step { .. }), "{error:?}");
     // A link that points at a descriptor of the host finds nothing.
     check_refused("enter the working directory", |spec, fixture| {
@@ -177,14 +189,18 @@ fn working_directory() -> Result<()> {
 
 fn many_at_once() -> Result<()> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || -> Result<()> {
-            let fixture = Fixture::new()?;
-            for _ in 0..5 {
-                let output = run(&fixture.spec(&format!("echo {number}; exit {number}")))?;
-                ensure!(output.stdout == format!("{number}\n") && output.exit.code == number, "{output:?}");
-            }
-            Ok(())
-        })).collect();
+        let threads: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || -> Result<()> {
+                    let fixture = Fixture::new()?;
+                    for _ in 0..5 {
+                        let output = run(&fixture.spec(&format!("echo {number}; exit {number}")))?;
+                        ensure!(output.stdout == format!("{number}\n") && output.exit.code == number, "{output:?}");
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("no thread panics"))
     })
 }
@@ -215,7 +231,10 @@ fn a_lost_engine_takes_the_box_along() -> Result<()> {
         reader.read_exact(&mut text)?;
         victim.kill()?;
         let begun = Instant::now();
-        ensure!(reader.read(&mut text)? == 0 && begun.elapsed() < Duration::from_secs(5), "the box outlived its engine");
+        ensure!(
+            reader.read(&mut text)? == 0 && begun.elapsed() < Duration::from_secs(5),
+            "the box outlived its engine"
+        );
         let number = victim.id();
         victim.wait()?;
         let _next = rbuild_sandbox::Sandbox::detect()?;

@@ -20,7 +20,10 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// Starts a box whose image was changed by `change`; the canary beside it must stay as it is.
-fn contained(change: impl FnOnce(&Fixture) -> Result<()>, spec: impl FnOnce(&mut SandboxSpec, &Fixture)) -> Result<String> {
+fn contained(
+    change: impl FnOnce(&Fixture) -> Result<()>,
+    spec: impl FnOnce(&mut SandboxSpec, &Fixture),
+) -> Result<String> {
     let fixture = Fixture::new()?;
     let canary = fixture.path("canary");
     fs::create_dir(&canary)?;
@@ -89,22 +92,37 @@ fn illegal_targets() -> Result<()> {
 fn passwd_is_hostile() -> Result<()> {
     let replace = |fixture: &Fixture| fs::remove_file(fixture.path("lower/etc/passwd"));
     let spec = |spec: &mut SandboxSpec, _: &Fixture| spec.user = "user".to_owned();
-    let outcome = contained(|fixture| {
-        replace(fixture)?;
-        rustix::fs::mknodat(rustix::fs::CWD, fixture.path("lower/etc/passwd"), rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
-        Ok(())
-    }, spec)?;
+    let outcome = contained(
+        |fixture| {
+            replace(fixture)?;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                fixture.path("lower/etc/passwd"),
+                rustix::fs::FileType::Fifo,
+                0o666.into(),
+                0,
+            )?;
+            Ok(())
+        },
+        spec,
+    )?;
     ensure!(outcome.contains("not a regular file"), "{outcome}");
-    let outcome = contained(|fixture| {
-        replace(fixture)?;
-        Ok(fs::File::create(fixture.path("lower/etc/passwd"))?.set_len(1 << 40)?)
-    }, spec)?;
+    let outcome = contained(
+        |fixture| {
+            replace(fixture)?;
+            Ok(fs::File::create(fixture.path("lower/etc/passwd"))?.set_len(1 << 40)?)
+        },
+        spec,
+    )?;
     ensure!(outcome.contains("larger than 10485760 bytes"), "{outcome}");
-    let outcome = contained(|fixture| {
-        replace(fixture)?;
-        fs::write(fixture.path("hosts-passwd"), "user:x:0:0::/:\n")?;
-        Ok(symlink(fixture.path("hosts-passwd"), fixture.path("lower/etc/passwd"))?)
-    }, spec)?;
+    let outcome = contained(
+        |fixture| {
+            replace(fixture)?;
+            fs::write(fixture.path("hosts-passwd"), "user:x:0:0::/:\n")?;
+            Ok(symlink(fixture.path("hosts-passwd"), fixture.path("lower/etc/passwd"))?)
+        },
+        spec,
+    )?;
     ensure!(outcome.contains("unable to find user user"), "{outcome}");
     for user in ["4294967295", "4294967296", "2147483648", "0:99999999999"] {
         check_refused("must be in range", |spec, _| spec.user = user.to_owned())?;
@@ -155,9 +173,14 @@ fn bad_specs() -> Result<()> {
     check_refused("layer", |spec, fixture| {
         let rbuild_sandbox::RootSpec::Overlay { lowers, .. } = &mut spec.root else { unreachable!("it is an overlay") };
         lowers.push(fixture.path("missing"));
-    }).or_else(|_| check_refused("ENOENT", |spec, fixture| {
-        let rbuild_sandbox::RootSpec::Overlay { lowers, .. } = &mut spec.root else { unreachable!("it is an overlay") };
-        lowers.push(fixture.path("missing"));
-    }))?;
+    })
+    .or_else(|_| {
+        check_refused("ENOENT", |spec, fixture| {
+            let rbuild_sandbox::RootSpec::Overlay { lowers, .. } = &mut spec.root else {
+                unreachable!("it is an overlay")
+            };
+            lowers.push(fixture.path("missing"));
+        })
+    })?;
     Ok(())
 }

@@ -51,7 +51,8 @@ fn cpu() -> Result<()> {
     let mut spec = fixture.spec("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; cat /sys/fs/cgroup/cpu/cpu.stat /sys/fs/cgroup/cpu.stat 2>/dev/null");
     spec.limits = Limits { cpu_quota: Some(5_000), cpu_period: Some(50_000), ..Limits::default() };
     let output = run(&spec)?;
-    let throttled = output.stdout.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap_or("0").trim().to_owned();
+    let throttled =
+        output.stdout.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap_or("0").trim().to_owned();
     ensure!(throttled.parse::<u32>()? > 0, "{output:?}");
     Ok(())
 }
@@ -88,7 +89,8 @@ fn impossible_limits() -> Result<()> {
 }
 
 fn parent() -> Result<()> {
-    let output = shell("cat /proc/self/cgroup", |spec, _| spec.cgroup_parent = Some("/rbuild-test-parent/inner".into()))?;
+    let output =
+        shell("cat /proc/self/cgroup", |spec, _| spec.cgroup_parent = Some("/rbuild-test-parent/inner".into()))?;
     ensure!(!output.contains("rbuild-test-parent"), "{output}");
     for dir in ["/sys/fs/cgroup/memory/rbuild-test-parent", "/sys/fs/cgroup/rbuild-test-parent"] {
         ensure!(!std::path::Path::new(dir).exists(), "{dir} was left behind");
@@ -137,8 +139,13 @@ fn unified() -> Result<()> {
         let mut spec = fixture.spec(script);
         spec.init = init;
         let running = sandbox.start(&spec, Vec::new())?;
-        let controlled = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("pids"));
-        ensure!(controlled != running.warnings().iter().any(|warning| warning.contains("pids")), "{:?}", running.warnings());
+        let controlled =
+            std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("pids"));
+        ensure!(
+            controlled != running.warnings().iter().any(|warning| warning.contains("pids")),
+            "{:?}",
+            running.warnings()
+        );
         let output = super::rootfs::finish(running)?;
         let first = if init { 1 } else { 0 };
         ensure!(output.stdout == format!("0::/\n1\n{first}\nnull\n"), "{output:?}");
@@ -148,7 +155,8 @@ fn unified() -> Result<()> {
     let mut spec = fixture.spec("true");
     spec.limits.memory = Some(64 << 20);
     let refused = sandbox.start(&spec, Vec::new()).map(drop);
-    let delegated = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("memory"));
+    let delegated =
+        std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("memory"));
     ensure!(delegated || refused.is_err_and(|error| error.to_string().contains("`memory`")), "it was not refused");
     Ok(())
 }

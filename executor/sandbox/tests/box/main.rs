@@ -30,12 +30,15 @@ fn main() -> ExitCode {
         eprintln!("skipped: needs root and {}", rootfs::BUSYBOX);
         return ExitCode::SUCCESS;
     }
-    let mut all = [profile::TESTS, behaviour::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS, userns::TESTS].concat();
+    let mut all =
+        [profile::TESTS, behaviour::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS, userns::TESTS].concat();
     if filters.first().is_some_and(|filter| filter == userns::INSIDE) {
         all = userns::TESTS_INSIDE.to_vec();
     }
-    let chosen: Vec<Test> =
-        all.into_iter().filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter))).collect();
+    let chosen: Vec<Test> = all
+        .into_iter()
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter)))
+        .collect();
     let before = rootfs::host_state();
     let mut failed = 0;
     for (name, test) in chosen {

@@ -73,7 +73,8 @@ fn mount_points_layer() -> Result<()> {
 
 fn times_of_parents_stay() -> Result<()> {
     let fixture = Fixture::new()?;
-    let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_456_789));
+    let old =
+        fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_456_789));
     for dir in ["lower/etc", "lower", "upper"] {
         fs::File::open(fixture.path(dir))?.set_times(old)?;
     }
@@ -118,20 +119,20 @@ fn binds() -> Result<()> {
     let script = "cat /ro/file /one; touch /ro/x 2>&1 | grep -c Read-only; touch /rw/made; grep -c ' /ro .* ro,nodev' /proc/mounts";
     let mut spec = fixture.spec(script);
     let handle = MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: true };
-    spec.mounts = vec![
-        bind(&source, "/ro", true),
-        mount("/rw", handle, false),
-        bind(source.join("file"), "/one", true),
-    ];
+    spec.mounts =
+        vec![bind(&source, "/ro", true), mount("/rw", handle, false), bind(source.join("file"), "/one", true)];
     let opened = fs::File::open(&source)?;
     let output = run_with(&spec, vec![opened.into()])?;
     ensure!(output.stdout == "content\ncontent\n1\n1\n", "{output:?}");
     ensure!(source.join("made").exists(), "writes of a rw bind arrive");
     ensure!(fixture.upper().is_empty(), "{:?}", fixture.upper());
     check_refused("names descriptor 0, but only 0 were given", |spec, _| {
-        spec.mounts = vec![mount("/x", MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: false }, true)];
+        spec.mounts =
+            vec![mount("/x", MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: false }, true)];
     })?;
-    check_refused("opening the source of the mount on `/x`", |spec, _| spec.mounts = vec![bind("/does/not/exist", "/x", true)])?;
+    check_refused("opening the source of the mount on `/x`", |spec, _| {
+        spec.mounts = vec![bind("/does/not/exist", "/x", true)]
+    })?;
     Ok(())
 }
 
@@ -156,7 +157,11 @@ fn forgetful() -> Result<()> {
     fs::create_dir(fixture.path("scratch"))?;
     fs::write(source.join("file"), "old\n")?;
     let mut spec = fixture.spec("echo new > /m/file; rm -r /m/sub; cat /m/file; ls /m");
-    let kind = MountKind::Scratch { source: BindSource::Path(source.clone()), scratch: fixture.path("scratch"), userxattr: false };
+    let kind = MountKind::Scratch {
+        source: BindSource::Path(source.clone()),
+        scratch: fixture.path("scratch"),
+        userxattr: false,
+    };
     spec.mounts = vec![mount("/m", kind, false)];
     let output = run(&spec)?;
     ensure!(output.stdout == "new\nfile\n", "{output:?}");
@@ -178,7 +183,8 @@ fn layers() -> Result<()> {
         upper: None,
         userxattr: false,
     };
-    let mut spec = fixture.spec("cat /all/d/a /all/d/b /dir/b /file; ls /none; touch /dir/x 2>&1 | grep -c Read-only; ls /single");
+    let mut spec =
+        fixture.spec("cat /all/d/a /all/d/b /dir/b /file; ls /none; touch /dir/x 2>&1 | grep -c Read-only; ls /single");
     spec.mounts = vec![
         mount("/all", stack("", &["two", "one"]), true),
         mount("/dir", stack("link", &["two", "one"]), true),
@@ -241,7 +247,11 @@ fn odd_paths() -> Result<()> {
         fs::write(odd.join("lower/here"), "yes\n")?;
         let mut spec = fixture.spec("cat /here; touch /made");
         let upper = Upper { upper: odd.join("up"), work: odd.join("work"), volatile: true };
-        spec.root = RootSpec::Overlay { lowers: vec![odd.join("lower"), fixture.path("lower")], upper: Some(upper), userxattr: false };
+        spec.root = RootSpec::Overlay {
+            lowers: vec![odd.join("lower"), fixture.path("lower")],
+            upper: Some(upper),
+            userxattr: false,
+        };
         let output = run(&spec)?;
         ensure!(output.stdout == "yes\n" && odd.join("up/made").exists(), "{output:?}");
     }

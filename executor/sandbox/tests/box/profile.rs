@@ -112,15 +112,17 @@ fn mount_table() -> Result<()> {
         "cgroup /sys/fs/cgroup/memory cgroup ro,nosuid,nodev,noexec",
     ] {
         // The cgroup lines are those of v1; a v2 host shows one mount.
-        ensure!(has(expect) || (expect.contains("cgroup") && has("cgroup2 /sys/fs/cgroup cgroup2 ro")), "{expect} is not in\n{table}");
+        ensure!(
+            has(expect) || (expect.contains("cgroup") && has("cgroup2 /sys/fs/cgroup cgroup2 ro")),
+            "{expect} is not in\n{table}"
+        );
     }
     ensure!(table.contains("/dev/shm") && table.contains("size=65536k"), "{table}");
     ensure!(table.contains("gid=5,mode=620,ptmxmode=666"), "{table}");
     let at_root = table.lines().filter(|line| line.split(' ').nth(1) == Some("/")).count();
     ensure!(at_root == 1, "something else is mounted at the root in\n{table}");
-    check("ls -id / /.. /../../bin/.. | sort -u | wc -l; ls -d /../bin/busybox", "1\n/../bin/busybox").or_else(|_| {
-        check("stat -c %i / /.. /bin/../.. | sort -u | wc -l", "1")
-    })?;
+    check("ls -id / /.. /../../bin/.. | sort -u | wc -l; ls -d /../bin/busybox", "1\n/../bin/busybox")
+        .or_else(|_| check("stat -c %i / /.. /bin/../.. | sort -u | wc -l", "1"))?;
     ensure!(!table.contains("/tmp/"), "a path of the host shows in\n{table}");
     let propagation = shell("grep -cE 'shared:|master:' /proc/self/mountinfo || true", |_, _| ())?;
     ensure!(propagation.trim() == "0", "{propagation}");
@@ -148,7 +150,8 @@ zero char 1:5 666",
 }
 
 fn device_access() -> Result<()> {
-    let script = "mknod /tmp/kmsg c 1 11 && mknod /tmp/disk b 254 0 && mknod /tmp/fuse c 10 229 && mknod /tmp/null c 1 3
+    let script =
+        "mknod /tmp/kmsg c 1 11 && mknod /tmp/disk b 254 0 && mknod /tmp/fuse c 10 229 && mknod /tmp/null c 1 3
         for d in kmsg disk fuse null; do (: < /tmp/$d) 2>/dev/null && echo $d; done";
     check(script, "null")
 }
@@ -168,20 +171,28 @@ fn environment() -> Result<()> {
 }
 
 fn names() -> Result<()> {
-    check_with("hostname; cat /etc/hosts /etc/resolv.conf; echo x 2>&1 >> /etc/hosts | grep -c Read-only", "stage\nA\nB\n1", |spec, _| {
-        spec.hostname = "stage".to_owned();
-        spec.hosts = Some("A\n".to_owned());
-        spec.resolv_conf = Some("B\n".to_owned());
-    })
+    check_with(
+        "hostname; cat /etc/hosts /etc/resolv.conf; echo x 2>&1 >> /etc/hosts | grep -c Read-only",
+        "stage\nA\nB\n1",
+        |spec, _| {
+            spec.hostname = "stage".to_owned();
+            spec.hosts = Some("A\n".to_owned());
+            spec.resolv_conf = Some("B\n".to_owned());
+        },
+    )
 }
 
 fn processes() -> Result<()> {
-    check("cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; readlink /proc/1/exe 2>&1; cat /proc/1/environ 2>&1 | head -c 200", "rbuild-init\n4\ncat: can't open '/proc/1/environ': Permission denied")?;
+    check(
+        "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; readlink /proc/1/exe 2>&1; cat /proc/1/environ 2>&1 | head -c 200",
+        "rbuild-init\n4\ncat: can't open '/proc/1/environ': Permission denied",
+    )?;
     check_with("echo $$; cat /proc/1/comm; true", "1\nsh", |spec, _| spec.init = false)
 }
 
 fn cgroup_view() -> Result<()> {
-    let output = shell("cat /proc/self/cgroup /proc/1/cgroup; touch /sys/fs/cgroup/x 2>&1", |_, _| ()).unwrap_err().to_string();
+    let output =
+        shell("cat /proc/self/cgroup /proc/1/cgroup; touch /sys/fs/cgroup/x 2>&1", |_, _| ()).unwrap_err().to_string();
     ensure!(output.contains("Read-only"), "{output}");
     let output = shell("cat /proc/self/cgroup /proc/1/cgroup", |_, _| ())?;
     ensure!(output.contains(":memory:/\n") || output.contains("0::/\n"), "{output}");
@@ -199,10 +210,15 @@ fn limits_of_the_process() -> Result<()> {
 fn network_none() -> Result<()> {
     check("ls /sys/class/net; ip addr show lo | grep -c 'state UNKNOWN\\|,UP,'", "lo\n1")?;
     let host = std::fs::read_dir("/sys/class/net")?.count();
-    check_with("ls /proc/net/dev_snmp6 /proc/sys/net/ipv4/conf 2>/dev/null | wc -l; ip link | grep -c '^[0-9]'", &format!("{}", 0), |spec, _| {
-        spec.network = Network::Host;
-        spec.args = vec!["/bin/sh".into(), "-c".into(), format!("test $(ip link | grep -c '^[0-9]') = {host} && echo 0")];
-    })
+    check_with(
+        "ls /proc/net/dev_snmp6 /proc/sys/net/ipv4/conf 2>/dev/null | wc -l; ip link | grep -c '^[0-9]'",
+        &format!("{}", 0),
+        |spec, _| {
+            spec.network = Network::Host;
+            spec.args =
+                vec!["/bin/sh".into(), "-c".into(), format!("test $(ip link | grep -c '^[0-9]') = {host} && echo 0")];
+        },
+    )
 }
 
 fn insecure() -> Result<()> {
@@ -215,10 +231,18 @@ fn insecure() -> Result<()> {
     if std::path::Path::new("/dev/fuse").exists() {
         ensure!(status.contains("device\n1\n"), "{status}");
     }
-    check_with("test -c /dev/fuse && echo fuse; dd if=/dev/fuse of=/dev/null count=0 2>&1 | head -1; test -c /dev/kvm || echo no kvm", "fuse\n0+0 records in\nno kvm", |spec, _| {
-        let device = rbuild_sandbox::Device { source: "/dev/fuse".into(), target: "/dev/fuse".into(), access: "rw".to_owned() };
-        spec.security.devices = Devices::With(vec![device]);
-    })
+    check_with(
+        "test -c /dev/fuse && echo fuse; dd if=/dev/fuse of=/dev/null count=0 2>&1 | head -1; test -c /dev/kvm || echo no kvm",
+        "fuse\n0+0 records in\nno kvm",
+        |spec, _| {
+            let device = rbuild_sandbox::Device {
+                source: "/dev/fuse".into(),
+                target: "/dev/fuse".into(),
+                access: "rw".to_owned(),
+            };
+            spec.security.devices = Devices::With(vec![device]);
+        },
+    )
 }
 
 fn user_variants() -> Result<()> {

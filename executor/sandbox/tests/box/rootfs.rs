@@ -26,9 +26,9 @@ pub(crate) struct Fixture {
 }
 
 const APPLETS: [&str; 34] = [
-    "sh", "cat", "ls", "id", "echo", "mount", "hostname", "ps", "sleep", "touch", "mkdir", "rmdir", "rm", "stat", "env",
-    "pwd", "grep", "head", "kill", "mknod", "dd", "wc", "readlink", "true", "false", "ip", "tty", "stty", "sort", "ln",
-    "mv", "chown", "test", "find",
+    "sh", "cat", "ls", "id", "echo", "mount", "hostname", "ps", "sleep", "touch", "mkdir", "rmdir", "rm", "stat",
+    "env", "pwd", "grep", "head", "kill", "mknod", "dd", "wc", "readlink", "true", "false", "ip", "tty", "stty",
+    "sort", "ln", "mv", "chown", "test", "find",
 ];
 
 impl Fixture {
@@ -42,7 +42,10 @@ impl Fixture {
         for applet in APPLETS {
             std::os::unix::fs::symlink("busybox", path.join("lower/bin").join(applet))?;
         }
-        fs::write(path.join("lower/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n")?;
+        fs::write(
+            path.join("lower/etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n",
+        )?;
         fs::write(path.join("lower/etc/group"), "root:x:0:\nuser:x:1001:\nwheel:x:10:user,root\n")?;
         fs::create_dir(path.join("upper"))?;
         fs::create_dir(path.join("work"))?;
@@ -144,7 +147,10 @@ pub(crate) fn check_with(script: &str, expect: &str, change: impl FnOnce(&mut Sa
 }
 
 /// Checks that starting fails with a message that holds `part`.
-pub(crate) fn check_refused(part: &str, change: impl FnOnce(&mut SandboxSpec, &Fixture)) -> Result<rbuild_sandbox::SandboxError> {
+pub(crate) fn check_refused(
+    part: &str,
+    change: impl FnOnce(&mut SandboxSpec, &Fixture),
+) -> Result<rbuild_sandbox::SandboxError> {
     let fixture = Fixture::new()?;
     let mut spec = fixture.spec("true");
     change(&mut spec, &fixture);

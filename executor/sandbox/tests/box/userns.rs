@@ -103,10 +103,14 @@ fn no_trace() -> Result<()> {
 }
 
 fn host_network() -> Result<()> {
-    check_with("ls /sys | grep -c class; touch /sys/x 2>&1 | grep -c Read-only; grep -c ' /sys/firmware tmpfs ro' /proc/mounts", "1\n1\n1", |spec, fixture| {
-        rootless(spec, fixture);
-        spec.network = Network::Host;
-    })
+    check_with(
+        "ls /sys | grep -c class; touch /sys/x 2>&1 | grep -c Read-only; grep -c ' /sys/firmware tmpfs ro' /proc/mounts",
+        "1\n1\n1",
+        |spec, fixture| {
+            rootless(spec, fixture);
+            spec.network = Network::Host;
+        },
+    )
 }
 
 fn users() -> Result<()> {
@@ -120,7 +124,9 @@ fn users() -> Result<()> {
         rootless(spec, fixture);
         spec.user = "user".to_owned();
     })?;
-    check_refused("setting supplementary groups is not possible without root", |spec, _| spec.extra_groups = vec!["10".to_owned()])?;
+    check_refused("setting supplementary groups is not possible without root", |spec, _| {
+        spec.extra_groups = vec!["10".to_owned()]
+    })?;
     check_with("id -u; id -G", "0\n0", rootless)
 }
 
@@ -131,7 +137,9 @@ fn limits() -> Result<()> {
     rootless(&mut spec, &fixture);
     let running = sandbox().start(&spec, Vec::new())?;
     // Whoever maps root of the host may use its groups.
-    if running.warnings().is_empty() && std::fs::metadata("/sys/fs/cgroup").is_ok_and(|dir| std::os::unix::fs::MetadataExt::uid(&dir) == 0) {
+    if running.warnings().is_empty()
+        && std::fs::metadata("/sys/fs/cgroup").is_ok_and(|dir| std::os::unix::fs::MetadataExt::uid(&dir) == 0)
+    {
         return Ok(());
     }
     let warned = running.warnings().iter().any(|warning| warning.contains("number of processes is not limited"));

@@ -67,7 +67,13 @@ impl Checkout {
     }
 
     /// Makes a repository of its own with one commit, and the submodules if they are wanted.
-    async fn clone_to(&self, files: &Path, repository: &Repository, target: &Target, commit: &str) -> Result<(), OpsError> {
+    async fn clone_to(
+        &self,
+        files: &Path,
+        repository: &Repository,
+        target: &Target,
+        commit: &str,
+    ) -> Result<(), OpsError> {
         let git = repository.git.without_origin().repository(&files.join(".git")).work_tree(files);
         let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         git.run("making a repository", ["init", "--quiet", format]).await?;
@@ -77,7 +83,16 @@ impl Checkout {
             Some(name) => format!("+{kept}:{name}"),
             None => kept,
         };
-        let fetch = ["fetch", "--quiet", "--no-tags", "--depth=1", "--update-head-ok", "--no-recurse-submodules", &from, &wanted];
+        let fetch = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--depth=1",
+            "--update-head-ok",
+            "--no-recurse-submodules",
+            &from,
+            &wanted,
+        ];
         git.run("copying a commit", fetch).await?;
         git.run("checking out files", ["checkout", "--quiet", "--detach", commit]).await?;
         git.run("naming the origin", ["config", "remote.origin.url", &git.remote.public()]).await?;
@@ -132,7 +147,8 @@ fn no_directory(directory: &Path, error: io::Error) -> OpsError {
 }
 
 async fn has_submodules(repository: &Repository, commit: &str) -> Result<bool, OpsError> {
-    let listed = repository.git.run("reading a commit", ["ls-tree", "--name-only", commit, "--", ".gitmodules"]).await?;
+    let listed =
+        repository.git.run("reading a commit", ["ls-tree", "--name-only", commit, "--", ".gitmodules"]).await?;
     Ok(!listed.trim().is_empty())
 }
 

@@ -155,7 +155,8 @@ impl Git {
         let mut child = Group(command.spawn().map_err(GitError::Start)?);
         let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
         let failed = |error| OpsError::io("reading from git", error);
-        let (printed, complaint) = tokio::try_join!(drain(stdout, MOST_OUTPUT), drain(stderr, MOST_COMPLAINT)).map_err(failed)?;
+        let (printed, complaint) =
+            tokio::try_join!(drain(stdout, MOST_OUTPUT), drain(stderr, MOST_COMPLAINT)).map_err(failed)?;
         let status = child.0.wait().await.map_err(failed)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if status.success() && printed.whole {

@@ -15,8 +15,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rbuild_graph::source::{self, attr};
 use rbuild_graph::pb;
+use rbuild_graph::source::{self, attr};
 use rbuild_oci::Digest;
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use tokio::sync::OnceCell;
@@ -71,7 +71,9 @@ impl GitSource {
         }
         let checksum = attributes.take(attr::GIT_CHECKSUM);
         if let Some(checksum) = checksum.as_deref().filter(|text| !text.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            return Err(attributes.invalid(format!("invalid checksum {checksum} for Git URL, expected hex commit hash")));
+            return Err(
+                attributes.invalid(format!("invalid checksum {checksum} for Git URL, expected hex commit hash"))
+            );
         }
         let commit_time = match attributes.take(attr::GIT_MTIME).as_deref() {
             None | Some("checkout") => false,
@@ -121,17 +123,20 @@ impl GitSource {
         if self.fetch_by_commit {
             return match self.checksum.as_deref().filter(|checksum| remote::is_object(checksum)) {
                 Some(checksum) => Ok(commit(checksum)),
-                None => Err(GitError::Content("fetch-by-commit requires a full commit hash as checksum or ref".to_owned()).into()),
+                None => {
+                    Err(GitError::Content("fetch-by-commit requires a full commit hash as checksum or ref".to_owned())
+                        .into())
+                }
             };
         }
         let prepared = self.prepare().await?;
         let git = prepared.git.with_origin();
         let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
         let peeled = format!("{name}^{{}}");
-        let listed = git.run(&format!("asking {}", self.remote), ["ls-remote", "--symref", "origin", name, &peeled]).await?;
-        let target = remote::find(&listed, &self.reference).ok_or_else(|| {
-            GitError::Content(format!("repository {} does not contain ref {name}", self.remote))
-        })?;
+        let listed =
+            git.run(&format!("asking {}", self.remote), ["ls-remote", "--symref", "origin", name, &peeled]).await?;
+        let target = remote::find(&listed, &self.reference)
+            .ok_or_else(|| GitError::Content(format!("repository {} does not contain ref {name}", self.remote)))?;
         self.verify(&[&target.object, target.commit.as_deref().unwrap_or_default()])?;
         Ok(target)
     }
@@ -184,7 +189,9 @@ impl GitSource {
             git.set("http.sslCAInfo", bundle.to_string_lossy());
         }
         let proxies = &options.proxies;
-        for (name, value) in [("http_proxy", &proxies.http), ("https_proxy", &proxies.https), ("no_proxy", &proxies.no_proxy)] {
+        for (name, value) in
+            [("http_proxy", &proxies.http), ("https_proxy", &proxies.https), ("no_proxy", &proxies.no_proxy)]
+        {
             if let Some(value) = value {
                 git.variable(name, value);
             }

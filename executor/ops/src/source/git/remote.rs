@@ -34,7 +34,8 @@ impl Remote {
             None => match scp(text) {
                 Some((user, host)) => {
                     let user = Some(user.to_owned());
-                    return Self { url: text.to_owned(), transport: Transport::Ssh, host: host.to_owned(), user }.checked();
+                    return Self { url: text.to_owned(), transport: Transport::Ssh, host: host.to_owned(), user }
+                        .checked();
                 }
                 None => ("https".to_owned(), text, format!("https://{text}")),
             },
@@ -133,7 +134,8 @@ pub(super) struct Target {
 /// tag. An empty reference is the default branch.
 pub(super) fn find(listed: &str, reference: &str) -> Option<Target> {
     let lines = || listed.lines().filter_map(|line| line.split_once('\t'));
-    let object = |name: &str| lines().find(|(object, at)| *at == name && is_object(object)).map(|(object, _)| object.to_owned());
+    let object =
+        |name: &str| lines().find(|(object, at)| *at == name && is_object(object)).map(|(object, _)| object.to_owned());
     if reference.is_empty() {
         let branch = lines().find_map(|(to, at)| to.strip_prefix("ref: ").filter(|_| at == "HEAD"));
         let name = branch.filter(|branch| is_reference(branch)).map(str::to_owned);
@@ -180,7 +182,9 @@ mod tests {
         check("ssh://-oProxyCommand=id/x", "`ssh://-oProxyCommand=id/x` names no host");
         check("git@-oProxyCommand=id:x", "`git@-oProxyCommand=id:x` names no host");
         check("https:///x", "`https:///x` names no host");
-        for reference in ["-x", "--upload-pack=id", "a..b", "a b", "a:b", "a^{}", "refs/*", "x.lock", "a//b", "@{-1}", ""] {
+        for reference in
+            ["-x", "--upload-pack=id", "a..b", "a b", "a:b", "a^{}", "refs/*", "x.lock", "a//b", "@{-1}", ""]
+        {
             assert!(!is_reference(reference), "{reference}");
         }
         for reference in ["main", "refs/pull/1/head", "v1.0", "feature/a-b_c", "HEAD"] {

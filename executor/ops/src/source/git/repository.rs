@@ -89,7 +89,9 @@ impl Repository {
         let plain = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
         let shallow = plain.into_iter().chain(["--depth=1", "origin", what]);
         match self.git.run(&self.action(), shallow).await {
-            Err(OpsError::Git(GitError::Failed { complaint, .. })) if complaint.contains("shallow") || complaint.contains("depth") => {
+            Err(OpsError::Git(GitError::Failed { complaint, .. }))
+                if complaint.contains("shallow") || complaint.contains("depth") =>
+            {
                 self.git.run(&self.action(), plain.into_iter().chain(["origin", what])).await?;
             }
             other => drop(other?),
@@ -99,7 +101,8 @@ impl Repository {
 
     /// Fetches all branches and tags with their history.
     async fn fetch_all(&self) -> Result<(), OpsError> {
-        let mut arguments = vec!["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--prune"];
+        let mut arguments =
+            vec!["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--prune"];
         if self.path.join("shallow").exists() {
             arguments.push("--unshallow");
         }

@@ -20,7 +20,10 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
     command.args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"]);
     command.args(arguments).current_dir(directory).env("HOME", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "n").env(format!("GIT_{role}_EMAIL"), "e").env(format!("GIT_{role}_DATE"), TIME);
+        command
+            .env(format!("GIT_{role}_NAME"), "n")
+            .env(format!("GIT_{role}_EMAIL"), "e")
+            .env(format!("GIT_{role}_DATE"), TIME);
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -85,7 +88,9 @@ async fn k010_one_commit_has_one_key() {
     let place = Place::new();
     let path = repository(&place, "repo", "sha1");
     let old = git(&path, &["rev-parse", "old"]);
-    let by = async |fragment: &str, attributes: &[(&str, &str)]| fetch(&place, &local(&path, fragment, attributes)).await.unwrap();
+    let by = async |fragment: &str, attributes: &[(&str, &str)]| {
+        fetch(&place, &local(&path, fragment, attributes)).await.unwrap()
+    };
     let branch = by("#old", &[]).await;
     assert_eq!(by("#v1", &[]).await.key, branch.key);
     assert_eq!(by("#refs/tags/v1", &[("git.checksum", &old[..10])]).await.key, branch.key);
@@ -194,7 +199,8 @@ impl Drop for Daemon {
 async fn d009_submodules() {
     let place = Place::new();
     let daemon = Daemon::start(place.directory.path());
-    let (path, inner, leaf) = (repository(&place, "repo", "sha1"), repository(&place, "inner", "sha1"), repository(&place, "leaf", "sha1"));
+    let (path, inner, leaf) =
+        (repository(&place, "repo", "sha1"), repository(&place, "inner", "sha1"), repository(&place, "leaf", "sha1"));
     let add = |to: &Path, what: &str| {
         // Added by its file, named by its address: here relative, so that it lies where its parent does.
         git(to, &["submodule", "--quiet", "add", &format!("file://{}", place.path(what).display()), "module"]);
@@ -210,7 +216,8 @@ async fn d009_submodules() {
     assert!(done.paths().iter().all(|path| !path.ends_with(".git")), "{:?}", done.paths());
     let kept = fetch(&place, &op("git://x/y", &[("git.fullurl", &url), ("git.keepgitdir", "true")])).await.unwrap();
     assert_eq!(kept.read("module/.git").unwrap().trim(), "gitdir: ../.git/modules/module");
-    let skipped = fetch(&place, &op("git://x/y", &[("git.fullurl", &url), ("git.skipsubmodules", "true")])).await.unwrap();
+    let skipped =
+        fetch(&place, &op("git://x/y", &[("git.fullurl", &url), ("git.skipsubmodules", "true")])).await.unwrap();
     assert_eq!(skipped.read("module/file"), None);
 }
 

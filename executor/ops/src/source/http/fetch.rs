@@ -51,7 +51,8 @@ impl HttpSource {
             blocking(move || memory.recall(worker.store())).await?
         };
         if let Some(checksum) = self.checksum
-            && let Some(record) = known.iter().find(|record| record.digest == checksum && record.name == self.known_name())
+            && let Some(record) =
+                known.iter().find(|record| record.digest == checksum && record.name == self.known_name())
         {
             return Ok(record.clone().into());
         }
@@ -63,11 +64,9 @@ impl HttpSource {
             None => self.fetch(&client, &file, context, &memory).await?,
         };
         match self.checksum {
-            Some(checksum) if found.digest != checksum => Err(OpsError::Checksum {
-                address: file.shown(),
-                got: found.digest,
-                wanted: checksum,
-            }),
+            Some(checksum) if found.digest != checksum => {
+                Err(OpsError::Checksum { address: file.shown(), got: found.digest, wanted: checksum })
+            }
             _ => Ok(found),
         }
     }

@@ -56,7 +56,8 @@ impl HttpSource {
         let mut attributes = Attributes::new(op);
         let mut file = Download::new(&op.identifier).map_err(|error| attributes.invalid(error))?;
         file.hint = format!("credentials are given with --secret id=HTTP_AUTH_TOKEN_{}", file.host());
-        let (name, header_secret) = (attributes.take(attr::HTTP_FILENAME), attributes.take(attr::HTTP_AUTH_HEADER_SECRET));
+        let (name, header_secret) =
+            (attributes.take(attr::HTTP_FILENAME), attributes.take(attr::HTTP_AUTH_HEADER_SECRET));
         let checksum = attributes.take(attr::HTTP_CHECKSUM).map(|text| text.parse());
         let checksum = checksum.transpose().map_err(|error| attributes.invalid(error))?;
         let mode = attributes.number(attr::HTTP_PERM)?.filter(|mode| *mode != 0).unwrap_or(0o600) & 0o7777;

@@ -107,7 +107,9 @@ async fn failures() {
     let (place, client) = (Place::new(), Client::default());
     let server = Server::start(|asked, count| match asked.path.as_str() {
         "/busy" if count < 3 => (503, Vec::new(), String::new()),
-        "/busy" => (200, vec![("Content-Disposition", "attachment; filename=\"../named\"".to_owned())], "at last".to_owned()),
+        "/busy" => {
+            (200, vec![("Content-Disposition", "attachment; filename=\"../named\"".to_owned())], "at last".to_owned())
+        }
         _ => (404, Vec::new(), String::new()),
     });
     let server = server.await;
