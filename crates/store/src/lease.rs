@@ -149,6 +149,30 @@ impl Store {
         Ok(dead)
     }
 
+    /// Removes the lock files of steps whose builds were killed.
+    pub(crate) fn reap_steps(&self) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let directory = self.shared.layout.steps();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).on("reading", &directory),
+        };
+        for entry in entries {
+            let path = entry.on("reading", &directory)?.path();
+            let Ok(file) = File::open(&path) else { continue };
+            if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            // A build that waits for this lock finds that the name is gone, and makes it anew.
+            let (ours, named) = (file.metadata().on("reading", &path)?, fs::metadata(&path));
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+                fs::remove_file(&path).on("removing", &path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn reap(&self, id: &str) -> Result<bool> {
         let layout = &self.shared.layout;
         let path = layout.leases().join(id);

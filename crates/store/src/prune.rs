@@ -121,6 +121,7 @@ impl Store {
     /// If the index or a file cannot be changed; what was freed until then stays freed.
     pub fn prune(&self, options: &PruneOptions) -> Result<Reclaimed> {
         self.reap_leases()?;
+        self.reap_steps()?;
         let mut chosen: Vec<Candidate> =
             self.candidates()?.into_iter().filter(|one| self.wanted(options, one)).collect();
         if let Some(keep) = options.keep_storage {

@@ -20,6 +20,9 @@ use crate::layout::Layout;
 /// How many directories are open at once.
 const DEPTH: usize = 48;
 
+/// How often a directory may seem empty and not be removable.
+const EMPTY_LOOKS: usize = 100;
+
 /// Returns a name nobody else uses.
 pub(crate) fn random_name() -> String {
     let mut bytes = [0_u8; 12];
@@ -101,6 +104,8 @@ fn remove_entry(
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
+    // Another process may remove the same directory: what was in it a moment ago may be gone when we look.
+    let mut looks = 0;
     loop {
         match unlink(parent, name, AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -108,7 +113,10 @@ fn remove_entry(
         }
         let entries = names(&directory)?;
         if entries.is_empty() {
-            return Err(Errno::NOTEMPTY);
+            looks += 1;
+            if looks > EMPTY_LOOKS {
+                return Err(Errno::NOTEMPTY);
+            }
         }
         for (entry, kind) in entries {
             match remove_entry(trash, directory.as_fd(), &entry, kind, depth + 1) {

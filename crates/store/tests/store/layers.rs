@@ -1,6 +1,6 @@
 use super::*;
 use rbuild_oci::ChainId;
-use rbuild_store::{Error, Remote};
+use rbuild_store::{Error, PruneOptions, Remote};
 
 #[test]
 fn a_layer_has_its_forms_when_they_are_whole() -> Result<()> {
@@ -157,5 +157,19 @@ fn disk_usage_is_that_of_du() -> Result<()> {
     let want: u64 = text.split_whitespace().next().expect("du prints a number").parse()?;
     assert_eq!(disk_usage(directory.path())?, want);
     assert_eq!(disk_usage(&directory.path().join("missing"))?, 0);
+    Ok(())
+}
+
+/// R9: the lock files of steps that ended by force stayed for ever; those in use have to.
+#[test]
+fn pruning_removes_forgotten_locks_of_steps() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let steps = fixture.store.steps_dir()?;
+    std::fs::write(steps.join("step-dead"), "")?;
+    let held = std::fs::File::create(steps.join("step-held"))?;
+    held.lock()?;
+    fixture.store.prune(&PruneOptions::default())?;
+    assert!(!steps.join("step-dead").exists());
+    assert!(steps.join("step-held").exists());
     Ok(())
 }
