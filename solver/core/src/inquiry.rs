@@ -215,6 +215,24 @@ impl Inquiry {
         (0..count).map(name).collect()
     }
 
+    /// Returns what every output of the operation, done anew, is called: the name it was given by others
+    /// that did the same anew at the same time, as `ours` tells, or a new one.
+    pub(crate) fn rename_outputs(
+        &self,
+        cache: &dyn CacheStorage,
+        derivation: Derivation,
+        count: u32,
+        ours: impl Fn(&Key) -> bool,
+    ) -> Result<Vec<Known>, CacheError> {
+        let name = |output| {
+            let mut inquiry = Self { output, ignore_cache: false, found: Vec::new(), ..self.clone() };
+            inquiry.look_up(cache, Goal::SlowKeys)?;
+            let name = inquiry.found.iter().copied().filter(|known| ours(&known.key)).min();
+            Ok(name.unwrap_or_else(|| derivation.output(output)))
+        };
+        (0..count).map(name).collect()
+    }
+
     /// Returns the origins of the keys that links are written between.
     pub(crate) fn origins(&self, outputs: &[Known]) -> Vec<(Key, Origin)> {
         let operation = self.map.key;

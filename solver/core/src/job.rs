@@ -73,7 +73,8 @@ impl<R: Clone + Send + Sync + 'static> Solver<R> {
             tasks: Arc::<Tasks>::default(),
             running: settings.parallelism.map(|limit| Semaphore::new(limit.get())),
             clock: settings.clock,
-            renewals: AtomicU64::new(0),
+            nonces: AtomicU64::new(0),
+            renewals: Arc::default(),
         };
         let shared = Shared { world: Arc::new(world), active: Mutex::default(), jobs: AtomicU64::new(0) };
         Self { shared: Arc::new(shared) }

@@ -24,8 +24,9 @@
 //! unchanged context finds, by its content, all that was ever built upon it.
 //!
 //! Some keys mean nothing to later builds ([`Lifetime::Session`]); nothing is stored under them.
-//! A step that is to ignore the cache gets a name it never had before, and the links to its former
-//! name are replaced: what was made of the former result is not found any more.
+//! A step that is to ignore the cache gets a name it never had before, and all links to its former
+//! name lead to the new one: what was made of the former result is not found any more. If the same
+//! step was done anew already by a job still at work, it takes the name given then.
 //!
 //! # Promises
 //!
@@ -51,6 +52,7 @@ mod once;
 mod operation;
 mod probe;
 mod progress;
+mod renewal;
 mod run;
 mod vertex;
 

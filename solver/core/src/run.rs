@@ -12,7 +12,7 @@ use crate::error::{SolveError, Task};
 use crate::inquiry::Inquiry;
 use crate::key::{Derivation, Known};
 use crate::lock::Locked;
-use crate::operation::Lifetime;
+use crate::operation::{Lifetime, Saved};
 use crate::probe::Goal;
 use crate::progress::Working;
 use crate::vertex::{EdgeRef, Valued, Vertex};
@@ -161,12 +161,26 @@ where
     R: Clone + Send + Sync + 'static,
 {
     let world = &vertex.world;
+    let is_stored = derivation.lifetime() == Lifetime::Stored;
+    let saved = if is_stored { save(vertex, &outputs).await? } else { Vec::new() };
     let renewed = inquiry.ignore_cache && !inquiry.inputs.is_empty();
-    let derivation = if renewed { derivation.renewed(&world.nonce()) } else { derivation };
+    let _naming = if renewed { Some(world.renewals.naming().await) } else { None };
     let count = u32::try_from(outputs.len()).unwrap_or(u32::MAX);
-    let names = inquiry.name_outputs(&*world.cache, derivation, count)?;
-    if derivation.lifetime() == Lifetime::Stored {
-        let records = save(vertex, &names, &outputs).await?;
+    let names = if renewed {
+        let derivation = derivation.renewed(&world.nonce());
+        inquiry.rename_outputs(&*world.cache, derivation, count, |key| world.renewals.contains(key))?
+    } else {
+        inquiry.name_outputs(&*world.cache, derivation, count)?
+    };
+    if renewed {
+        vertex.renewed.get_or_init(|| world.renewals.note(&names));
+    }
+    if is_stored {
+        let record = |(name, saved): (&Known, Saved)| {
+            let description = vertex.node.name.clone();
+            NewRecord { key: name.key, result: saved.result, size: saved.size, description }
+        };
+        let records = names.iter().zip(saved).map(record).collect();
         let links = (0..).zip(&names).flat_map(|(output, name)| inquiry.links_to(name.key, output)).collect();
         let others = if renewed { Others::Replace } else { Others::Keep };
         let change = Change { origins: inquiry.origins(&names), links, others, records, at: (world.clock)() };
@@ -176,15 +190,13 @@ where
     Ok(outputs.into_iter().zip(names).map(valued).collect())
 }
 
-async fn save<R>(vertex: &Arc<Vertex<R>>, names: &[Known], outputs: &[R]) -> Result<Vec<NewRecord>, SolveError>
+async fn save<R>(vertex: &Arc<Vertex<R>>, outputs: &[R]) -> Result<Vec<Saved>, SolveError>
 where
     R: Clone + Send + Sync + 'static,
 {
-    let mut records = Vec::with_capacity(outputs.len());
-    for (name, value) in names.iter().zip(outputs) {
-        let saved = vertex.world.results.save(value).await.map_err(|error| vertex.failure(Task::Save, error))?;
-        let description = vertex.node.name.clone();
-        records.push(NewRecord { key: name.key, result: saved.result, size: saved.size, description });
+    let mut all = Vec::with_capacity(outputs.len());
+    for value in outputs {
+        all.push(vertex.world.results.save(value).await.map_err(|error| vertex.failure(Task::Save, error))?);
     }
-    Ok(records)
+    Ok(all)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use futures::FutureExt;
@@ -23,6 +23,7 @@ use crate::lock::Locks;
 use crate::once::{Lost, Once, Tasks};
 use crate::operation::{CacheMap, OperationError, ResultStore};
 use crate::progress::Progress;
+use crate::renewal::{Renewals, Renewed};
 
 type Answer<T> = Result<T, SolveError>;
 
@@ -34,7 +35,8 @@ pub(crate) struct World<R> {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) running: Option<Semaphore>,
     pub(crate) clock: fn() -> SystemTime,
-    pub(crate) renewals: AtomicU64,
+    pub(crate) nonces: AtomicU64,
+    pub(crate) renewals: Arc<Renewals>,
 }
 
 impl<R> World<R> {
@@ -52,7 +54,7 @@ impl<R> World<R> {
     /// Returns bytes that no other call, in whatever process, returns.
     pub(crate) fn nonce(&self) -> Vec<u8> {
         let since = (self.clock)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let count = self.renewals.fetch_add(1, Ordering::Relaxed);
+        let count = self.nonces.fetch_add(1, Ordering::Relaxed);
         let parts = [since.as_nanos(), u128::from(std::process::id()), u128::from(count)];
         parts.iter().flat_map(|part| part.to_be_bytes()).collect()
     }
@@ -66,6 +68,8 @@ pub(crate) struct Vertex<R> {
     pub(crate) progress: Arc<Progress>,
     /// What its run returned: the lock is held while it runs.
     pub(crate) ran: tokio::sync::Mutex<Option<Vec<Valued<R>>>>,
+    /// The names of its outputs, if it was done anew.
+    pub(crate) renewed: OnceLock<Renewed>,
     cache_map: Once<Answer<Arc<CacheMap>>>,
     contents: Vec<Once<Answer<Option<Digest>>>>,
     edges: Mutex<BTreeMap<u32, Arc<EdgeState<R>>>>,
@@ -107,6 +111,7 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
             inputs,
             progress: Arc::new(progress),
             ran: tokio::sync::Mutex::default(),
+            renewed: OnceLock::new(),
             cache_map: Once::default(),
             edges: Mutex::default(),
             held: Mutex::default(),
@@ -330,7 +335,8 @@ mod tests {
             tasks: Arc::default(),
             running: None,
             clock: SystemTime::now,
-            renewals: AtomicU64::new(0),
+            nonces: AtomicU64::new(0),
+            renewals: Arc::default(),
         };
         let digest = Digest::of(b"vertex");
         let name = "vertex".to_owned();

@@ -1,9 +1,11 @@
 //! A cache that ends with the process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::cache::renewal::former_names;
 use crate::cache::{CacheError, CacheStorage, Change, Count, Others, Record};
 use crate::key::{Key, Link, Origin, Via};
 
@@ -42,10 +44,10 @@ impl CacheStorage for MemoryCache {
     fn commit(&self, change: &Change) -> Result<(), CacheError> {
         let mut state = self.state();
         state.origins.extend(change.origins.iter().copied());
+        state.links.extend(change.links.iter().copied());
         if change.others == Others::Replace {
             state.replace(&change.links);
         }
-        state.links.extend(change.links.iter().copied());
         for new in &change.records {
             let use_count = state.records.get(&new.key).map_or(0, |record| record.use_count);
             let record = Record {
@@ -118,26 +120,50 @@ impl State {
         self.links.range(first..).take_while(same_way).map(|link| link.target).collect()
     }
 
-    /// Removes links that lead elsewhere by the ways of `links`, and what is thereby out of reach.
+    /// Lets what led to former names of the targets of `links` lead to the targets.
     fn replace(&mut self, links: &[Link]) {
-        let mut lost = Vec::new();
-        for link in links {
-            for target in self.targets(&link.source, &link.via) {
-                if target != link.target {
-                    self.links.remove(&Link { target, ..*link });
-                    lost.push(target);
-                }
+        let Ok(former) = former_names(links, |source, via| Ok::<_, Infallible>(self.targets(source, via)));
+        for (old, new) in former {
+            let onward = self.cut(old);
+            for link in self.links_to(old) {
+                self.links.remove(&link);
+                self.links.insert(Link { target: new, ..link });
             }
+            self.drop_unreachable(onward);
         }
-        while let Some(key) = lost.pop() {
-            if self.links.iter().any(|link| link.target == key) {
+    }
+
+    fn links_to(&self, key: Key) -> Vec<Link> {
+        self.links.iter().filter(|link| link.target == key).copied().collect()
+    }
+
+    /// Removes all about a key except what leads to it; returns where it led, as what input.
+    fn cut(&mut self, key: Key) -> Vec<(Key, u32)> {
+        self.records.remove(&key);
+        self.origins.remove(&key);
+        let onward = self.links.iter().filter(|link| link.source == key).map(|link| (link.target, link.via.input));
+        let onward: BTreeSet<_> = onward.collect();
+        self.links.retain(|link| link.source != key);
+        onward.into_iter().collect()
+    }
+
+    /// Removes the `candidates` that can no longer be found because nothing leads to them as that
+    /// input, and so on to what could be found only through them.
+    fn drop_unreachable(&mut self, mut candidates: Vec<(Key, u32)>) {
+        while let Some((key, input)) = candidates.pop() {
+            let leading = self.links_to(key);
+            if leading.iter().any(|link| link.via.input == input) {
                 continue;
             }
-            self.records.remove(&key);
-            self.origins.remove(&key);
-            let of_key = |link: &&Link| link.source == key;
-            lost.extend(self.links.iter().filter(of_key).map(|link| link.target));
-            self.links.retain(|link| link.source != key);
+            candidates.extend(self.cut(key));
+            for link in leading {
+                self.links.remove(&link);
+                let source = link.source;
+                let is_used = self.links.iter().any(|link| link.source == source || link.target == source);
+                if !is_used && !self.records.contains_key(&source) {
+                    self.origins.remove(&source);
+                }
+            }
         }
     }
 

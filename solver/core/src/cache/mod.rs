@@ -9,6 +9,7 @@
 //! A key without a record is still worth having: what was made of it may have one.
 
 mod memory;
+mod renewal;
 mod sqlite;
 
 use std::path::PathBuf;
@@ -80,6 +81,18 @@ pub trait CacheStorage: Send + Sync + 'static {
     /// reached. Returns how many records went in all.
     fn remove(&self, keys: &[Key]) -> Result<usize, CacheError>;
 
+    /// Removes the records of which `is_lost` says that their results can no longer be loaded, then the
+    /// links that were there for them. Returns how many records went in all.
+    ///
+    /// A result that is made again meanwhile stays.
+    fn remove_lost(&self, is_lost: &mut dyn FnMut(&Record) -> bool) -> Result<usize, CacheError> {
+        let lost: Vec<_> = self.records()?.into_iter().filter(|record| is_lost(record)).collect();
+        for record in &lost {
+            self.forget(&record.key, &record.result)?;
+        }
+        Ok(lost.len() + self.remove(&[])?)
+    }
+
     /// Returns where a key comes from, if it is known.
     fn origin(&self, key: &Key) -> Result<Option<Origin>, CacheError>;
 
@@ -107,8 +120,9 @@ pub struct Change {
 pub enum Others {
     /// They stay.
     Keep,
-    /// They go, with all that could be reached only through them: the step was done anew on purpose,
-    /// what was made of its former result must not be found any more.
+    /// The step was done anew on purpose. Whatever led to a former name of its output, one that all
+    /// inputs lead to, leads to the new one; the former result, and what could be reached only through
+    /// it, go: what was made of it must not be found any more.
     Replace,
 }
 

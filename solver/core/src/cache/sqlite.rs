@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::cache::renewal::former_names;
 use crate::cache::{CacheError, CacheStorage, Change, Count, NewRecord, Others, Record};
 use crate::key::{Key, Link, Origin, Via};
 use rows::{key_of, millis, selector_bytes};
@@ -118,11 +119,11 @@ impl CacheStorage for SqliteCache {
             for (key, origin) in &change.origins {
                 rows::insert_origin(connection, key, origin)?;
             }
-            if change.others == Others::Replace {
-                replace(connection, &change.links)?;
-            }
             for link in &change.links {
                 insert_link(connection, link)?;
+            }
+            if change.others == Others::Replace {
+                replace(connection, &change.links)?;
             }
             for record in &change.records {
                 insert_record(connection, record, change.at)?;
@@ -214,16 +215,10 @@ fn insert_record(connection: &Connection, record: &NewRecord, at: SystemTime) ->
     Ok(())
 }
 
-/// Removes links that lead elsewhere by the ways of `links`, and what is thereby out of reach.
+/// Lets what led to former names of the targets of `links` lead to the targets.
 fn replace(connection: &Connection, links: &[Link]) -> rusqlite::Result<()> {
-    let mut lost = Vec::new();
-    for link in links {
-        for target in targets(connection, &link.source, &link.via)? {
-            if target != link.target {
-                prune::delete_link(connection, &Link { target, ..*link })?;
-                lost.push(target);
-            }
-        }
+    for (old, new) in former_names(links, |source, via| targets(connection, source, via))? {
+        prune::supersede(connection, &old, &new)?;
     }
-    prune::drop_unreachable(connection, lost)
+    Ok(())
 }

@@ -175,6 +175,24 @@ fn check(specs: &[Spec], rounds: &[Round]) {
             store.results.lose(&lost.to_string());
         }
     }
+    if let Some(last) = rounds.last() {
+        let (renewed, again) = (vec![true; specs.len()], vec![false; specs.len()]);
+        let keys: Vec<_> = specs
+            .iter()
+            .zip(&last.versions)
+            .map(|(spec, version)| operation_key(spec, *version, rounds.len()))
+            .collect();
+        let settle = |renewed| {
+            let round = Round { renewed, lost: None, new_process: true, ..last.clone() };
+            let runs = Runs::default();
+            runtime.block_on(build(&store.solver(), specs, &keys, &round, &runs));
+            let ran = runs.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+            ran
+        };
+        settle(renewed);
+        let ran = settle(again);
+        assert!(ran.is_empty(), "run after all was renewed: {ran:?}");
+    }
     let disturbed = rounds.iter().any(|round| round.lost.is_some() || round.renewed.contains(&true));
     if !disturbed {
         let repeated: BTreeSet<_> =

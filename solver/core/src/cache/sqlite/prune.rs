@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use crate::cache::sqlite::rows::{DERIVED, key_of, selector_bytes};
-use crate::key::{Key, Link};
+use crate::cache::sqlite::rows::{DERIVED, key_of};
+use crate::key::Key;
 
 /// What leads nowhere, and what nothing leads to. Deleting the one may make more of the other, so
 /// these are repeated until they find nothing. Only derived keys need something to lead to them.
@@ -40,43 +40,55 @@ pub(super) fn remove(connection: &Connection, keys: &[Key]) -> rusqlite::Result<
     Ok(records)
 }
 
-/// Removes those of `candidates`, which had links to them, that have none any more, and so on to what
-/// could be reached only through them.
-pub(super) fn drop_unreachable(connection: &Connection, mut candidates: Vec<Key>) -> rusqlite::Result<()> {
-    while let Some(key) = candidates.pop() {
-        let mut reached = connection.prepare_cached("SELECT 1 FROM cache_links WHERE target = ? LIMIT 1")?;
-        if reached.exists([key.as_bytes()])? {
+/// Lets what led to `old` lead to `new`; `old` goes, and what could be found only through it.
+pub(super) fn supersede(connection: &Connection, old: &Key, new: &Key) -> rusqlite::Result<()> {
+    let onward = cut(connection, old)?;
+    connection
+        .prepare_cached("UPDATE OR IGNORE cache_links SET target = ? WHERE target = ?")?
+        .execute([new.as_bytes(), old.as_bytes()])?;
+    connection.prepare_cached("DELETE FROM cache_links WHERE target = ?")?.execute([old.as_bytes()])?;
+    drop_unreachable(connection, onward)
+}
+
+/// Removes the `candidates` that can no longer be found because nothing leads to them as that input,
+/// and so on to what could be found only through them.
+fn drop_unreachable(connection: &Connection, mut candidates: Vec<(Key, u32)>) -> rusqlite::Result<()> {
+    let mut reached = connection.prepare_cached("SELECT 1 FROM cache_links WHERE target = ? AND input = ? LIMIT 1")?;
+    let mut sources = connection.prepare_cached("SELECT DISTINCT source FROM cache_links WHERE target = ?")?;
+    let mut unlink = connection.prepare_cached("DELETE FROM cache_links WHERE target = ?")?;
+    let mut sweep = connection.prepare_cached(
+        "DELETE FROM cache_keys WHERE id = ?1 AND id NOT IN (SELECT key FROM cache_records WHERE key = ?1)
+           AND NOT EXISTS (SELECT 1 FROM cache_links WHERE source = ?1)
+           AND NOT EXISTS (SELECT 1 FROM cache_links WHERE target = ?1)",
+    )?;
+    while let Some((key, input)) = candidates.pop() {
+        if reached.exists(params![key.as_bytes(), input])? {
             continue;
         }
-        delete_record(connection, &key)?;
-        let mut onward = connection.prepare_cached("SELECT DISTINCT target FROM cache_links WHERE source = ?")?;
-        for target in onward.query_map([key.as_bytes()], |row| key_of(row, 0))? {
-            candidates.push(target?);
+        candidates.extend(cut(connection, &key)?);
+        let leading: Vec<Key> =
+            sources.query_map([key.as_bytes()], |row| key_of(row, 0))?.collect::<rusqlite::Result<_>>()?;
+        unlink.execute([key.as_bytes()])?;
+        for source in leading {
+            sweep.execute([source.as_bytes()])?;
         }
-        connection.prepare_cached("DELETE FROM cache_links WHERE source = ?")?.execute([key.as_bytes()])?;
-        connection.prepare_cached("DELETE FROM cache_keys WHERE id = ?")?.execute([key.as_bytes()])?;
     }
     Ok(())
 }
 
-fn delete_record(connection: &Connection, key: &Key) -> rusqlite::Result<usize> {
-    connection.prepare_cached("DELETE FROM cache_records WHERE key = ?")?.execute([key.as_bytes()])
+/// Removes all about a key except what leads to it; returns where it led, as what input.
+fn cut(connection: &Connection, key: &Key) -> rusqlite::Result<Vec<(Key, u32)>> {
+    delete_record(connection, key)?;
+    connection.prepare_cached("DELETE FROM cache_keys WHERE id = ?")?.execute([key.as_bytes()])?;
+    let mut onward = connection
+        .prepare_cached("SELECT DISTINCT target, input FROM cache_links WHERE source = ? ORDER BY target, input")?;
+    let onward: Vec<_> = onward
+        .query_map([key.as_bytes()], |row| Ok((key_of(row, 0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    connection.prepare_cached("DELETE FROM cache_links WHERE source = ?")?.execute([key.as_bytes()])?;
+    Ok(onward)
 }
 
-pub(super) fn delete_link(connection: &Connection, link: &Link) -> rusqlite::Result<()> {
-    let via = &link.via;
-    connection
-        .prepare_cached(
-            "DELETE FROM cache_links WHERE source = ? AND operation = ? AND input = ? AND output = ?
-                 AND selector = ? AND target = ?",
-        )?
-        .execute(params![
-            link.source.as_bytes(),
-            via.operation.as_bytes(),
-            via.input,
-            via.output,
-            selector_bytes(via),
-            link.target.as_bytes()
-        ])?;
-    Ok(())
+fn delete_record(connection: &Connection, key: &Key) -> rusqlite::Result<usize> {
+    connection.prepare_cached("DELETE FROM cache_records WHERE key = ?")?.execute([key.as_bytes()])
 }
