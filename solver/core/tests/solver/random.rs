@@ -186,8 +186,7 @@ fn check(specs: &[Spec], rounds: &[Round]) {
             let round = Round { renewed, lost: None, new_process: true, ..last.clone() };
             let runs = Runs::default();
             runtime.block_on(build(&store.solver(), specs, &keys, &round, &runs));
-            let ran = runs.lock().unwrap().keys().cloned().collect::<Vec<_>>();
-            ran
+            runs.lock().unwrap().keys().cloned().collect::<Vec<_>>()
         };
         settle(renewed);
         let ran = settle(again);
