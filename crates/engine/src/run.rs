@@ -69,6 +69,9 @@ impl Engine {
             Network::None => rbuild_network::Network::None,
         };
         self.parts.network.prepare(network)?;
+        // Its init starts while we look for the image's layers and wire the network.
+        let sandbox = Sandbox::detect()?;
+        sandbox.prepare();
         let container = self.root(&layers)?;
         let hostname = match (&request.hostname, request.network) {
             (Some(name), _) => name.clone(),
@@ -80,7 +83,7 @@ impl Engine {
         let mut spec = spec(&config.config, &request, self.root_spec(&container), &hostname)?;
         let mut handles = Vec::new();
         let lease = self.wire(&request, network, &mut spec, &mut handles)?;
-        let code = self.attend(&spec, handles, request.interactive).await;
+        let code = self.attend(&sandbox, &spec, handles, request.interactive).await;
         drop(lease);
         drop(container);
         code
@@ -181,14 +184,19 @@ impl Engine {
     }
 
     /// Starts the process and looks after it until it ends.
-    async fn attend(&self, spec: &SandboxSpec, handles: Vec<OwnedFd>, interactive: bool) -> Result<u8, EngineError> {
+    async fn attend(
+        &self,
+        sandbox: &Sandbox,
+        spec: &SandboxSpec,
+        handles: Vec<OwnedFd>,
+        interactive: bool,
+    ) -> Result<u8, EngineError> {
         let mut spec = spec.clone();
         let terminal = std::io::stdin();
         let is_terminal = matches!(spec.stdio, Stdio::Terminal { .. });
         if let (Stdio::Terminal { rows, columns }, Ok(size)) = (&mut spec.stdio, tty::size(&terminal)) {
             (*rows, *columns) = size;
         }
-        let sandbox = Sandbox::detect()?;
         let mut running = tokio::task::block_in_place(|| sandbox.start(&spec, handles))?;
         // Without `-i` the keys stay with us, and Ctrl-C is a signal that is handed on.
         let raw = if is_terminal && interactive { tty::RawMode::enter(&terminal).ok() } else { None };

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use rbuild_sys::clone::{self, Namespaces, Program};
 use rbuild_sys::host::Host;
@@ -20,6 +21,7 @@ use crate::facts::{self, GroupFacts, HostFacts};
 use crate::plan;
 use crate::running::{Ends, Running};
 use crate::spec::{BindSource, Devices, SandboxSpec};
+use crate::spare::{self, Spare, WAIT};
 use crate::step::{DeviceNode, Plan, Source};
 use crate::wire::{self, Launch, Report};
 use crate::{INIT_NAME, seccomp};
@@ -31,6 +33,8 @@ pub struct Sandbox {
     cgroups: Cgroups,
     /// Our own binary, where nobody can write to it.
     image: OwnedFd,
+    /// The init of the next box, if one was prepared.
+    spare: Mutex<Option<Spare>>,
 }
 
 impl Sandbox {
@@ -55,7 +59,21 @@ impl Sandbox {
     pub fn with_cgroups(facts: HostFacts, cgroups: Cgroups) -> Result<Sandbox, SandboxError> {
         cgroups.sweep();
         let image = own_image().map_err(SandboxError::host("preparing our own binary as init"))?;
-        Ok(Sandbox { facts, cgroups, image })
+        Ok(Sandbox { facts, cgroups, image, spare: Mutex::default() })
+    }
+
+    /// Starts an init for the next box, so that it is ready when that box is wanted. What fails here
+    /// is met again, and told, when the box is started.
+    pub fn prepare(&self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_some() || self.cgroups.gives_birth() {
+            return;
+        }
+        let Ok((control, theirs)) = control_socket() else { return };
+        let argument = format!("{WAIT}{}", theirs.as_raw_fd());
+        let namespaces = Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS | Namespaces::PID;
+        let born = self.execute(argument, namespaces, &[theirs.as_fd()], None);
+        *spare = born.ok().map(|process| Spare::new(process, control));
     }
 
     /// Returns what was found out about the host.
@@ -104,9 +122,6 @@ impl Sandbox {
     ) -> Result<Running, SandboxError> {
         let pipes = plan::pipes(&spec.stdio);
         let (ends, theirs) = make_pipes(pipes).map_err(SandboxError::host("making pipes"))?;
-        let (control, their_control) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| SandboxError::host("making the control socket")(errno.into()))?;
         let filter = plan.filter.and_then(seccomp::default_filter).map(|filter| seccomp::pack(&filter));
         let launch = Launch {
             filter: filter.unwrap_or_default(),
@@ -118,8 +133,9 @@ impl Sandbox {
         };
         let rest =
             inside.sources.iter().chain(&inside.handles).chain(theirs.iter().flatten()).map(AsFd::as_fd).collect();
-        let (launch, init) = self.bear(launch, leaf.as_ref(), their_control.as_fd(), rest)?;
-        drop((their_control, theirs, inside));
+        let suits = spare::suits(spec, &launch.plan);
+        let (launch, init, control) = self.bear(launch, leaf.as_ref(), suits, rest)?;
+        drop((theirs, inside));
         let mut running = Running::new(init, control, ends, leaf, warnings);
         await_start(&mut running, &launch.plan)?;
         Ok(running)
@@ -130,32 +146,36 @@ impl Sandbox {
         &self,
         mut launch: Launch,
         leaf: Option<&Leaf>,
-        control: BorrowedFd<'_>,
+        spare_suits: bool,
         rest: Vec<BorrowedFd<'_>>,
-    ) -> Result<(Launch, Process), SandboxError> {
+    ) -> Result<(Launch, Process, OwnedFd), SandboxError> {
+        let (control, theirs) = control_socket().map_err(SandboxError::host("making the control socket"))?;
         let failed = || SandboxError::host("starting the init in new namespaces");
         if let Some(place) = leaf.and_then(Leaf::birthplace) {
             let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
-            let inherit = [&[task.as_fd(), control], rest.as_slice()].concat();
+            let inherit = [&[task.as_fd(), theirs.as_fd()], rest.as_slice()].concat();
             match self.birth(&launch.plan, &inherit, Some(place.as_fd())) {
                 Err(error) if error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) => {}
-                born => return Ok((launch, born.map_err(failed())?)),
+                born => return Ok((launch, born.map_err(failed())?, control)),
             }
         }
         let joins = leaf.map(Leaf::joins).transpose().map_err(SandboxError::host("opening the cgroup"))?;
         let joins = joins.unwrap_or_default();
         launch.groups = joins.len();
         let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
-        let mut inherit = vec![task.as_fd(), control];
-        inherit.extend(joins.iter().map(AsFd::as_fd).chain(rest));
+        let others = joins.iter().map(AsFd::as_fd).chain(rest);
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| spare_suits);
+        let descriptors: Vec<_> = std::iter::once(task.as_fd()).chain(others.clone()).collect();
+        if let Some((init, control)) = spare.and_then(|spare| spare.employ(&descriptors)) {
+            return Ok((launch, init, control));
+        }
+        let inherit: Vec<_> = [task.as_fd(), theirs.as_fd()].into_iter().chain(others).collect();
         let born = self.birth(&launch.plan, &inherit, None).map_err(failed())?;
-        Ok((launch, born))
+        Ok((launch, born, control))
     }
 
     fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>], place: Option<BorrowedFd<'_>>) -> io::Result<Process> {
         let numbers: Vec<String> = inherit.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-        let arguments = [INIT_NAME.to_owned(), numbers.join(",")]
-            .map(|text| CString::new(text).expect("a fixed name and digits hold no NUL"));
         let mut namespaces = Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS;
         if plan.init {
             namespaces = namespaces | Namespaces::PID;
@@ -163,6 +183,18 @@ impl Sandbox {
         if plan.new_network {
             namespaces = namespaces | Namespaces::NETWORK;
         }
+        self.execute(numbers.join(","), namespaces, inherit, place)
+    }
+
+    fn execute(
+        &self,
+        argument: String,
+        namespaces: Namespaces,
+        inherit: &[BorrowedFd<'_>],
+        place: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Process> {
+        let arguments = [INIT_NAME.to_owned(), argument]
+            .map(|text| CString::new(text).expect("fixed names and digits hold no NUL"));
         let program = Program { image: self.image.as_fd(), arguments: &arguments, environment: &[], inherit };
         clone::start(&program, namespaces, place)
     }
@@ -236,6 +268,11 @@ fn make_pipes(wanted: [bool; 3]) -> io::Result<(Ends, [Option<OwnedFd>; 3])> {
     }
     let [stdin, stdout, stderr] = ours;
     Ok((Ends { stdin, stdout, stderr, terminal: None }, theirs))
+}
+
+/// Makes a control socket: our end, and the init's.
+fn control_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 fn write_launch(launch: &Launch) -> io::Result<OwnedFd> {

@@ -26,6 +26,7 @@ mod mount_points;
 mod paths;
 pub mod plan;
 mod running;
+mod spare;
 pub mod seccomp;
 pub mod spec;
 pub mod step;

@@ -59,6 +59,43 @@ pub(crate) fn send(to: impl AsFd, report: &Report, descriptor: Option<BorrowedFd
     Ok(())
 }
 
+/// Most descriptors of one packet that Linux takes (SCM_MAX_FD).
+pub(crate) const MOST_DESCRIPTORS: usize = 253;
+
+/// Sends a waiting init its descriptors.
+pub(crate) fn hand_over(to: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.len() > MOST_DESCRIPTORS {
+        return Err(io::Error::from(rustix::io::Errno::TOOBIG));
+    }
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    rustix::net::sendmsg(to, &[IoSlice::new(b"task")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for the descriptors of a task; `None` if the engine wants nothing any more.
+pub(crate) fn take_over(from: impl AsFd) -> io::Result<Option<Vec<OwnedFd>>> {
+    let mut bytes = [0; 16];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match rustix::net::recvmsg(&from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            result => break result?,
+        }
+    };
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let descriptors = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+        _ => Vec::new(),
+    });
+    Ok(Some(descriptors.collect()))
+}
+
 /// Receives a report; `None` if the other side is gone.
 pub(crate) fn receive(from: impl AsFd) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
     let mut bytes = vec![0; PACKET];

@@ -196,7 +196,8 @@ impl Step {
         handles: Vec<std::os::fd::OwnedFd>,
         args: &[String],
     ) -> Result<rbuild_sandbox::Exit, OpsError> {
-        let mut running = self.worker.sandbox()?.start(spec, handles).map_err(|error| not_started(error, args))?;
+        let sandbox = self.worker.sandbox()?;
+        let mut running = sandbox.start(spec, handles).map_err(|error| not_started(error, args))?;
         for warning in running.warnings() {
             self.worker.warn_once(&self.context, warning);
         }
@@ -205,6 +206,8 @@ impl Step {
         if !self.process.started(&running) {
             let _ = running.destroy();
         }
+        // The next step is likely to need one, and this one's program has begun.
+        sandbox.prepare();
         let written = AtomicU64::new(0);
         let exit = std::thread::scope(|scope| {
             for (fd, stream) in streams {

@@ -142,6 +142,11 @@ impl Cgroups {
         Ok(Cgroups { kind: Kind::None(reason.to_owned()), owner: Owner::this_process()?, next: AtomicU64::new(1) })
     }
 
+    /// Whether processes are born in their group rather than moved there.
+    pub(crate) fn gives_birth(&self) -> bool {
+        matches!(self.kind, Kind::V2(_))
+    }
+
     /// Returns which hierarchy limits steps, in a few words.
     pub fn describe(&self) -> String {
         match &self.kind {

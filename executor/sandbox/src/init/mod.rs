@@ -21,6 +21,7 @@ use rbuild_sys::clone::{self, Namespaces};
 use rbuild_sys::pidfd::{self, Process};
 use rustix::process::DumpableBehavior;
 
+use crate::spare::WAIT;
 use crate::step::{Plan, Step};
 use crate::wire::{self, Launch, Report};
 use failure::Failure;
@@ -41,11 +42,10 @@ pub fn init_main() -> u8 {
 fn run() -> io::Result<()> {
     prepare_process()?;
     let argument = std::env::args().nth(1).unwrap_or_default();
-    let numbers: Option<Vec<i32>> = argument.split(',').map(|number| number.parse().ok()).collect();
-    let mut fds = clone::claim_inherited(&numbers.ok_or(rustix::io::Errno::INVAL)?)?.into_iter();
-    let mut next = || fds.next().ok_or_else(|| io::Error::from(rustix::io::Errno::BADF));
+    let Some((control, descriptors)) = task(&argument)? else { return Ok(()) };
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::from(rustix::io::Errno::BADF));
     let launch: Launch = serde_json::from_slice(&read_all(next()?)?)?;
-    let control = next()?;
     let (mut world, plan) = World::new(launch, next)?;
     let result = start(&mut world, &plan, &control);
     let report = match result {
@@ -57,6 +57,26 @@ fn run() -> io::Result<()> {
     };
     world.clean_up();
     wire::send(&control, &report.clipped(), None)
+}
+
+/// Returns the control socket and the other descriptors, waiting for them if the argument says so; none if they
+/// will not come.
+fn task(argument: &str) -> io::Result<Option<(OwnedFd, Vec<OwnedFd>)>> {
+    let claim = |text: &str| -> io::Result<Vec<OwnedFd>> {
+        let numbers: Option<Vec<i32>> = text.split(',').map(|number| number.parse().ok()).collect();
+        clone::claim_inherited(&numbers.ok_or(rustix::io::Errno::INVAL)?)
+    };
+    let missing = || io::Error::from(rustix::io::Errno::BADF);
+    if let Some(number) = argument.strip_prefix(WAIT) {
+        let control = claim(number)?.into_iter().next().ok_or_else(missing)?;
+        return Ok(wire::take_over(&control)?.map(|descriptors| (control, descriptors)));
+    }
+    let mut claimed = claim(argument)?;
+    if claimed.len() < 2 {
+        return Err(missing());
+    }
+    let control = claimed.remove(1);
+    Ok(Some((control, claimed)))
 }
 
 /// Makes this process one that nobody inside can reach.
