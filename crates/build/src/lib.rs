@@ -9,6 +9,7 @@ mod output;
 mod remote;
 mod request;
 mod session;
+mod sweep;
 mod syntax;
 mod track;
 
@@ -18,3 +19,4 @@ pub use request::{
     BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource,
     SshSource, Ulimit,
 };
+pub use sweep::sweep_cache;

@@ -35,7 +35,12 @@ pub struct ImageConfig {
     #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
     /// Operating system features (Windows).
-    #[serde(default, deserialize_with = "null_as_default", rename = "os.features", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        rename = "os.features",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub os_features: Vec<String>,
     /// The layers' diff ids.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -191,7 +196,8 @@ mod null_tests {
         let config: ImageConfig = serde_json::from_str(text).unwrap();
         assert_eq!((config.os.as_str(), config.history.len(), config.config.user.as_str()), ("linux", 0, ""));
         let config: ImageConfig =
-            serde_json::from_str(r#"{"architecture":"a","os":"b","config":null,"history":[{"created_by":null}]}"#).unwrap();
+            serde_json::from_str(r#"{"architecture":"a","os":"b","config":null,"history":[{"created_by":null}]}"#)
+                .unwrap();
         assert_eq!(config.history.len(), 1);
     }
 }

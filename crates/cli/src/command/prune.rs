@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         ui::table(&["ID", "SIZE"], &rows)?;
     }
     ui::out(&format!("Total:\t{}\n", ui::human_size(reclaimed.bytes)))?;
+    rbuild_build::sweep_cache(world.store()).map_err(Failure::user)?;
     // Whoever prunes expects to wait for the disk.
     world.store().maintain().map_err(|error| Failure::User(chain(&error)))
 }
