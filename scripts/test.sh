@@ -59,10 +59,12 @@ if [ -e /dev/net/tun ] && [ "$(stat -c %a /dev/net/tun)" != 666 ]; then
 fi
 
 # A home and temporary directory of their own: nothing of the person's counts, nothing is left in them.
-work=$(mktemp -d /var/tmp/rbuild-test-XXXXXX)
+work=$(mktemp -d /var/tmp/rbt-XXXX)
 trap 'rm -rf "$work" 2> /dev/null || "${sudo[@]}" rm -rf "$work"' EXIT
 chmod 755 "$work"
 mkdir "$work/home" "$work/tmp"
+# Tests that enter user namespaces make files there as other users. The name is short: sockets and podman need that.
+chmod 1777 "$work/tmp"
 toolchain=(CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}")
 
 say "tests of each room, as $(id -un)"
@@ -80,12 +82,12 @@ chmod -R a+rX "$work/examples"
 
 # usage: e2e_as USER COMMAND...: runs the end-to-end tests through COMMAND with a home of USER's.
 e2e_as() {
-    local who=$1 place=$work/of-$1
+    local who=$1 place=$work/${1:0:2}
     shift
     say "end to end, as $who"
-    mkdir "$place" "$place/tmp"
+    mkdir "$place" "$place/t"
     if [ "$(id -un)" != "$who" ]; then "${sudo[@]}" chown -R "$who:" "$place"; fi
-    run_tests "$@" env -i PATH="$PATH" HOME="$place" TMPDIR="$place/tmp" LANG=C.UTF-8 RBUILD_E2E_BINARY="$work/rbuild" \
+    run_tests "$@" env -i PATH="$PATH" HOME="$place" TMPDIR="$place/t" LANG=C.UTF-8 RBUILD_E2E_BINARY="$work/rbuild" \
         RBUILD_E2E_EXAMPLES="$work/examples" "$work/e2e" "${filters[@]}"
 }
 

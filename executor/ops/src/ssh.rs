@@ -29,7 +29,9 @@ impl AgentProxy {
         let directory = tempfile::Builder::new().prefix("ssh-").tempdir_in(scratch)?.keep();
         let proxy = Self { directory, ended: Arc::default() };
         let socket = proxy.socket();
-        let listener = UnixListener::bind(&socket)?;
+        // The address of a socket is 107 bytes at most; a store may lie deeper than that.
+        let parent = std::fs::File::open(&proxy.directory)?;
+        let listener = UnixListener::bind(short_name(&parent))?;
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
         std::os::unix::fs::lchown(&socket, Some(owner.0), Some(owner.1))?;
         let (agent, ended) = (agent.to_owned(), proxy.ended.clone());
@@ -47,9 +49,16 @@ impl Drop for AgentProxy {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         // Wakes the listener, which then sees that it has ended.
-        let _ = UnixStream::connect(self.socket());
+        if let Ok(parent) = std::fs::File::open(&self.directory) {
+            let _ = UnixStream::connect(short_name(&parent));
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Returns a name of the socket in an open directory that is short wherever the directory lies.
+fn short_name(directory: &std::fs::File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/agent.sock", std::os::fd::AsRawFd::as_raw_fd(directory)))
 }
 
 fn accept(listener: &UnixListener, agent: &Path, ended: &Arc<AtomicBool>) {

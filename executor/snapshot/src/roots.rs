@@ -14,7 +14,7 @@ use crate::error::{Result, SnapshotError};
 use crate::fuse::{FuseMount, normalise};
 use crate::make::free;
 use crate::materialize::{Files, materialize};
-use crate::overlay::IMPLIES;
+use crate::overlay::{IMPLIED, IMPLIES};
 use crate::reduce::reduce;
 use crate::view::{LayerForm, MergedView};
 
@@ -52,8 +52,17 @@ pub struct Roots {
     pub strategy: Strategy,
     /// There is one id only.
     pub single_id: bool,
-    /// Whether a layer has directories that no entry describes, by its path; layers do not change.
-    implying: Arc<Mutex<HashMap<PathBuf, bool>>>,
+    /// What layers leave undescribed, by their paths; layers do not change.
+    implying: Arc<Mutex<HashMap<PathBuf, Marks>>>,
+}
+
+/// What a layer has without an entry that describes it.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    /// Its root.
+    root: bool,
+    /// Other directories.
+    others: bool,
 }
 
 /// A root that is being written. Dropped, it is given up: the caller removes the directories.
@@ -132,22 +141,29 @@ impl Roots {
     /// Returns a view of the layers that decide what the root and directories that no entry describes look
     /// like: normally the topmost alone.
     fn decisive(&self, lowers: &[PathBuf]) -> Result<MergedView> {
+        let mut marks = Vec::with_capacity(lowers.len());
         let mut known = self.implying.lock().expect("no holder of this lock panics");
-        let mut any = false;
         for lower in lowers {
-            any |= match known.get(lower) {
-                Some(implies) => *implies,
-                None => {
-                    let root = Root::open(lower).and_then(|root| root.dir());
-                    let mark = root.and_then(|dir| xattr::get(&dir, IMPLIES));
-                    let implies = mark.map_err(SnapshotError::io("opening the layer", lower))?.is_some();
-                    known.insert(lower.clone(), implies);
-                    implies
-                }
+            let found = match known.get(lower) {
+                Some(found) => *found,
+                None => *known.entry(lower.clone()).or_insert(Marks::of(lower)?),
             };
+            marks.push(found);
         }
-        let decisive = if any { lowers } else { lowers.last().map(std::slice::from_ref).unwrap_or_default() };
-        MergedView::open(&forms(decisive))
+        let first = match marks.iter().any(|marks| marks.others) {
+            true => 0,
+            false => marks.iter().rposition(|marks| !marks.root).unwrap_or(0),
+        };
+        MergedView::open(&forms(&lowers[first..]))
+    }
+}
+
+impl Marks {
+    fn of(layer: &Path) -> Result<Self> {
+        let failed = |error| SnapshotError::io("opening the layer", layer)(error);
+        let root = Root::open(layer).and_then(|root| root.dir()).map_err(failed)?;
+        let has = |mark| Ok::<_, SnapshotError>(xattr::get(&root, mark).map_err(failed)?.is_some());
+        Ok(Self { root: has(IMPLIED)?, others: has(IMPLIES)? })
     }
 }
 

@@ -79,7 +79,7 @@ fn archives_are_loaded_by_podman() {
     let lab = Lab::new();
     for kind in ["docker", "oci"] {
         build(&lab, &format!("type={kind},dest={kind}.tar"));
-        let (root, runroot) = (path(&lab.at("podman")), path(&lab.at("podman-run")));
+        let (root, runroot) = (path(&lab.at("podman")), path(&lab.at("pr")));
         let podman = |args: &[&str]| {
             run(
                 lab.command("podman")
