@@ -30,7 +30,7 @@ pub(crate) struct Global {
     /// Directory of the store [default: /var/lib/rbuild, rootless $XDG_DATA_HOME/rbuild]
     #[arg(long, global = true, env = "RBUILD_ROOT", value_name = "DIR", hide_env_values = true)]
     pub(crate) root: Option<PathBuf>,
-    /// Show where errors come from
+    /// When something fails, also say what is needed to report it: version, host, store
     #[arg(long, short = 'D', global = true)]
     pub(crate) debug: bool,
     /// Directory of the client configuration, with credentials [default: ~/.docker]

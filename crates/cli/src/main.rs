@@ -30,12 +30,29 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return clap_exit(&error, if is_run { 125 } else { 2 }),
     };
-    match run(cli) {
+    let global = cli.global.clone();
+    let done = run(cli);
+    if done.is_err() && global.debug {
+        ui::say(&circumstances(&global));
+    }
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // What `run` itself could not do has a code of its own, apart from its program's.
         Err(Failure::User(message) | Failure::Usage(message)) if is_run => Failure::Engine(message).exit(),
         Err(failure) => failure.exit(),
     }
+}
+
+/// Returns what somebody who is told of a failure will ask for.
+fn circumstances(global: &args::Global) -> String {
+    let host = match rbuild_sys::host::Host::detect() {
+        Ok(host) => {
+            format!("{:?} on Linux {}, {:?}, {:?}", host.privilege, host.kernel.release, host.kernel, host.tools)
+        }
+        Err(error) => format!("unknown host: {error}"),
+    };
+    let store = global.root.as_ref().map_or("the default store".to_owned(), |root| format!("store {}", root.display()));
+    format!("DEBUG: rbuild {}, {store}, {host}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Help and version go to standard output and are no failure.
