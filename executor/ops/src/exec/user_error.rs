@@ -2,7 +2,7 @@
 
 /// A step's process did not end well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("process \"{command}\" did not complete successfully: {}", self.how())]
+#[error("process \"{}\" did not complete successfully: {}", shortened(command), self.how())]
 pub struct ProcessFailed {
     /// The command line.
     pub command: String,
@@ -21,5 +21,31 @@ impl ProcessFailed {
             Some(reason) => reason.clone(),
             None => format!("exit code: {}{memory}", self.code),
         }
+    }
+}
+
+/// The most characters of a command that an error repeats; the source lines show the rest.
+const SHOWN: usize = 2000;
+
+fn shortened(command: &str) -> String {
+    match command.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &command[..at]),
+        None => command.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_any_length_give_errors_of_some_length() {
+        let failed =
+            |command: String| ProcessFailed { command, code: 1, out_of_memory: false, reason: None }.to_string();
+        assert_eq!(
+            failed("/bin/sh -c false".into()),
+            "process \"/bin/sh -c false\" did not complete successfully: exit code: 1"
+        );
+        assert!(failed("é".repeat(1_000_000)).len() < 5000);
     }
 }
