@@ -265,10 +265,8 @@ impl Builder {
 
 /// Returns the build arguments, those of the caller's environment among them.
 fn build_args(request: &BuildRequest) -> BTreeMap<String, String> {
-    let mut build_args = request.proxies.clone();
-    build_args.extend(request.source_date_epoch.clone().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
-    build_args.extend(request.build_args.clone());
-    build_args
+    let epoch = request.source_date_epoch.clone().map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch));
+    epoch.into_iter().chain(request.build_args.clone()).collect()
 }
 
 /// Translates a request for one platform into the frontend's words.

@@ -153,8 +153,6 @@ pub struct BuildRequest {
     pub allow: Vec<String>,
     /// `SOURCE_DATE_EPOCH` of the caller's environment, which becomes a build argument.
     pub source_date_epoch: Option<String>,
-    /// Proxy variables of the caller's configuration: name and value.
-    pub proxies: BTreeMap<String, String>,
     /// Whether errors are rendered with colours.
     pub color: bool,
 }

@@ -122,7 +122,6 @@ fn request(context: ContextSource) -> BuildRequest {
         resources: Resources::default(),
         allow: Vec::new(),
         source_date_epoch: None,
-        proxies: BTreeMap::new(),
         color: false,
     }
 }

@@ -120,18 +120,12 @@ pub struct RunRequest {
     pub security: Security,
     /// Whether the root file system cannot be written.
     pub read_only: bool,
-    /// Whether an init reaps orphans (it always does; kept for docker's spelling).
-    pub init: bool,
     /// Resource limits of processes.
     pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
-    /// Labels and the like are later; the container's name for messages.
-    pub name: Option<String>,
     /// When the image is looked up at its registry.
     pub pull: Pull,
     /// The platform wanted of an image with several.
     pub platform: Option<rbuild_oci::Platform>,
-    /// Whether the container's layer is removed at its end.
-    pub remove: bool,
 }

@@ -1,10 +1,9 @@
 //! What a manifest's bytes say they are, and whether everyone agrees.
 
+use rbuild_oci::json::{self, JsonError};
 use rbuild_oci::media_type::{self, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-use crate::json;
 
 /// Largest manifest or index that is read.
 pub const MOST_MANIFEST_BYTES: u64 = 8 << 20;
@@ -32,7 +31,10 @@ struct Shape {
 /// Returns the media type of a manifest or index, on which its own text, the `Content-Type` it came
 /// with and the descriptor that led to it must agree; an error says who does not.
 pub fn manifest_type(body: &[u8], content_type: Option<&str>, expected: Option<&str>) -> Result<String, String> {
-    json::check(body).map_err(|error| format!("the manifest is not valid JSON: {error}"))?;
+    json::check(body).map_err(|error| match error {
+        JsonError::Invalid(reason) => format!("the manifest is not valid JSON: {reason}"),
+        JsonError::TooLarge(_) => error.to_string(),
+    })?;
     // serde reads a list as a struct, Go does not.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err("the manifest is not a JSON object".to_owned());

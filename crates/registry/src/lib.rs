@@ -30,7 +30,6 @@ pub mod scope;
 
 mod auth;
 mod call;
-mod json;
 mod list;
 mod tls;
 mod transport;

@@ -171,7 +171,6 @@ impl Args {
             resources: Resources { memory: self.memory, cpus: self.cpus, ..Resources::default() },
             allow: self.allowed()?,
             source_date_epoch: lookup("SOURCE_DATE_EPOCH"),
-            proxies: BTreeMap::new(),
             color: crate::ui::stderr_is_terminal() && lookup("NO_COLOR").is_none(),
         })
     }

@@ -276,17 +276,14 @@ impl Args {
             cap_drop: self.cap_drop,
             security: security(&self.security_opt)?,
             read_only: self.read_only,
-            init: self.init,
             ulimits: self.ulimits.into_iter().map(|u| Ulimit { name: u.name, soft: u.soft, hard: u.hard }).collect(),
             shm_size: self.shm_size,
-            name: None,
             pull: match self.pull.as_str() {
                 "always" => Pull::Always,
                 "never" => Pull::Never,
                 _ => Pull::Missing,
             },
             platform: self.platform.as_deref().map(str::parse).transpose().map_err(|error| format!("{error}"))?,
-            remove: self.rm,
         })
     }
 }
