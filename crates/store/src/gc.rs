@@ -15,7 +15,7 @@ use crate::blob::digest_at;
 use crate::error::{Context, Result};
 use crate::lock::{self, LockMode};
 use crate::usage::{Contents, contents};
-use crate::{Kind, LayerId, Record, Store, disk_usage, trash};
+use crate::{Kind, LayerId, Record, Store, disk_usage, index, mounts, trash};
 
 /// How many files are moved in one transaction, so that builds wait only shortly.
 const BATCH: usize = 128;
@@ -134,7 +134,8 @@ impl Store {
         for name in list(&layout.layers())? {
             self.sweep_layer(&name, reclaimed)?;
         }
-        Ok(())
+        index::sweep(layout, self.now())?;
+        mounts::sweep(self)
     }
 
     /// Removes the directory of a layer without a row, and a tree that a killed process left unfinished.
@@ -254,7 +255,7 @@ fn disk(path: &Path) -> u64 {
     fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-fn list(directory: &Path) -> Result<Vec<String>> {
+pub(crate) fn list(directory: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).on("reading", directory)? {
         names.push(entry.on("reading", directory)?.file_name().to_string_lossy().into_owned());

@@ -1,6 +1,7 @@
 //! The OCI image layout's two files, through which other tools find the images.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use rbuild_oci::{Descriptor, Index, media_type};
 
@@ -8,7 +9,10 @@ use crate::error::{Context, Result};
 use crate::image;
 use crate::layout::Layout;
 use crate::store::{Shared, write_new};
-use crate::{Store, trash};
+use crate::{Store, gc, trash};
+
+/// How old a temporary file is before nobody can be writing it.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
 
 const MARKER: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}\n";
 
@@ -52,6 +56,18 @@ fn replace(layout: &Layout, name: &str, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Removes temporary files that killed processes left; writing one takes no minute.
+pub(crate) fn sweep(layout: &Layout, now: SystemTime) -> Result<()> {
+    for name in gc::list(&layout.oci())?.iter().filter(|name| name.starts_with('.')) {
+        let path = layout.oci().join(name);
+        let modified = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()).unwrap_or(now);
+        if now.duration_since(modified).unwrap_or_default() > LEFT_AFTER {
+            trash::discard(layout, &path)?;
+        }
+    }
+    Ok(())
 }
 
 impl Store {

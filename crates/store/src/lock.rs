@@ -123,9 +123,11 @@ pub(crate) fn try_lock(file: &File, mode: LockMode) -> io::Result<bool> {
     }
 }
 
-/// Changes how a held lock is held; others may come first.
-pub(crate) fn relock(file: &File, mode: LockMode, path: &Path) -> Result<()> {
-    flock(file, operation(mode)).on("locking", path)
+/// Changes how a held lock is held. The kernel may let others hold it in between: returns whether the file still
+/// has its name then.
+pub(crate) fn relock(file: &File, mode: LockMode, path: &Path) -> Result<bool> {
+    flock(file, operation(mode)).on("locking", path)?;
+    has_name(file, path)
 }
 
 fn operation(mode: LockMode) -> FlockOperation {

@@ -10,6 +10,7 @@
 //! A lock file stays as long as its directory. A step that wants several mounts takes them in one call,
 //! in the order of their hashes, so that two steps never wait for each other.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use rusqlite::params;
 use crate::error::{Context, Error, Result};
 use crate::lock::{self, LockMode};
 use crate::store::{make_dir, millis};
-use crate::{Store, trash};
+use crate::{Store, gc, trash};
 
 /// Who may use a cache mount at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,15 +68,21 @@ impl CacheMount {
     }
 
     /// Records that the directory has what it should begin with; without that, whoever comes next empties
-    /// it. A shared mount is shared from here on.
-    fn seeded(&mut self) -> Result<()> {
-        let path = self.slot.join("ready");
-        File::create(&path).on("creating", &path)?;
+    /// it. A shared mount is shared from here on; returns false if it was lost on the way.
+    fn seeded(&mut self) -> Result<bool> {
+        File::create(self.ready()).on("creating", &self.ready())?;
         self.fresh = false;
-        if self.sharing == Sharing::Shared {
-            lock::relock(&self.file, LockMode::Shared, &self.lock_path)?;
-        }
-        Ok(())
+        self.share()
+    }
+
+    /// Lets others in if the mount may be shared; returns false if one of them took it away.
+    fn share(&self) -> Result<bool> {
+        Ok(self.sharing != Sharing::Shared
+            || lock::relock(&self.file, LockMode::Shared, &self.lock_path)? && self.ready().exists())
+    }
+
+    fn ready(&self) -> PathBuf {
+        self.slot.join("ready")
     }
 }
 
@@ -110,11 +117,16 @@ impl<'a> CacheMounts<'a> {
         wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut taken: Vec<(String, Arc<CacheMount>)> = Vec::with_capacity(wanted.len());
         for (hash, request) in wanted {
-            let mut mount = self.take(&hash, &request)?;
-            if mount.fresh {
+            let mount = loop {
+                let mut mount = self.take(&hash, &request)?;
+                if !mount.fresh {
+                    break mount;
+                }
                 seed(&request, &mount.path())?;
-                mount.seeded()?;
-            }
+                if mount.seeded()? {
+                    break mount;
+                }
+            };
             taken.push((request.id, Arc::new(mount)));
         }
         let find = |id: &str| taken.iter().find(|(known, _)| known == id).map(|(_, mount)| Arc::clone(mount));
@@ -155,10 +167,12 @@ impl<'a> CacheMounts<'a> {
     /// Prepares a locked slot. `mount.fresh` says whether the lock is exclusive.
     fn enter(&self, hash: &str, number: u32, request: &CacheMountRequest, mut mount: CacheMount) -> Result<CacheMount> {
         let exclusive = mount.fresh;
-        let ready = mount.slot.join("ready").exists();
+        let ready = mount.ready().exists();
         if !exclusive && !ready {
             // Reset or pruned while this step waited.
-            lock::relock(&mount.file, LockMode::Exclusive, &mount.lock_path)?;
+            if !lock::relock(&mount.file, LockMode::Exclusive, &mount.lock_path)? {
+                return self.take(hash, request);
+            }
             mount.fresh = true;
             return self.enter(hash, number, request, mount);
         }
@@ -169,8 +183,8 @@ impl<'a> CacheMounts<'a> {
             make_dir(&mount.path())?;
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(mount.path(), mode).on("restricting", &mount.path())?;
-        } else if exclusive && mount.sharing == Sharing::Shared {
-            lock::relock(&mount.file, LockMode::Shared, &mount.lock_path)?;
+        } else if exclusive && !mount.share()? {
+            return self.take(hash, request);
         }
         let now = millis(self.store.now());
         self.store.database().write("recording a cache mount", |tx| {
@@ -186,19 +200,54 @@ impl<'a> CacheMounts<'a> {
 
 /// Removes a mount that nobody uses; returns whether it could be.
 pub(crate) fn remove(store: &Store, hash: &str, number: u32) -> Result<bool> {
+    remove_if(store, hash, number, || Ok(true))
+}
+
+/// Removes directories and locks of mounts that were never recorded: their maker was killed.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    let root = store.shared.layout.cache_mounts();
+    for hash in gc::list(&root)? {
+        let directory = root.join(&hash);
+        let names = gc::list(&directory).or_else(|error| if is_gone(&error) { Ok(Vec::new()) } else { Err(error) })?;
+        let numbers: BTreeSet<u32> =
+            names.iter().filter_map(|name| name.trim_end_matches(".lock").parse().ok()).collect();
+        for number in numbers {
+            let unrecorded = || Ok(!is_recorded(store, &hash, number)?);
+            if unrecorded()? {
+                remove_if(store, &hash, number, unrecorded)?;
+            }
+        }
+        // Fails unless nothing is in it.
+        let _ = fs::remove_dir(&directory);
+    }
+    Ok(())
+}
+
+fn is_recorded(store: &Store, hash: &str, number: u32) -> Result<bool> {
+    store.database().read("looking up a cache mount", |c| {
+        c.prepare_cached("SELECT 1 FROM cache_mounts WHERE hash = ?1 AND slot = ?2")?.exists(params![hash, number])
+    })
+}
+
+/// Removes a mount that nobody uses, if `wanted` still says so once it is locked.
+fn remove_if(store: &Store, hash: &str, number: u32, wanted: impl Fn() -> Result<bool>) -> Result<bool> {
     let layout = &store.shared.layout;
     let directory = layout.cache_mounts().join(hash);
     let lock_path = directory.join(format!("{number}.lock"));
-    if directory.exists() {
-        let Some(_held) = lock::try_lock_file(&lock_path, LockMode::Exclusive)? else { return Ok(false) };
-        trash::discard(layout, &directory.join(number.to_string()))?;
-        forget(store, hash, number)?;
-        fs::remove_file(&lock_path).on("removing", &lock_path)?;
-        // Fails while other slots are there.
-        let _ = fs::remove_dir(&directory);
-    } else {
-        forget(store, hash, number)?;
+    let _held = match lock::try_lock_file(&lock_path, LockMode::Exclusive) {
+        Ok(Some(held)) => held,
+        Ok(None) => return Ok(false),
+        Err(error) if is_gone(&error) => return forget_gone(store, hash, number).map(|()| true),
+        Err(error) => return Err(error),
+    };
+    if !wanted()? {
+        return Ok(false);
     }
+    trash::discard(layout, &directory.join(number.to_string()))?;
+    forget(store, hash, number)?;
+    fs::remove_file(&lock_path).on("removing", &lock_path)?;
+    // Fails while other slots are there.
+    let _ = fs::remove_dir(&directory);
     Ok(true)
 }
 
@@ -211,6 +260,17 @@ pub(crate) fn in_use(store: &Store, hash: &str, number: u32) -> bool {
 fn forget(store: &Store, hash: &str, number: u32) -> Result<()> {
     store.database().write("forgetting a cache mount", |tx| {
         tx.execute("DELETE FROM cache_mounts WHERE hash = ?1 AND slot = ?2", params![hash, number]).map(|_| ())
+    })
+}
+
+/// Forgets a mount whose directory is gone, unless a step is making it again: that one records it afterwards.
+fn forget_gone(store: &Store, hash: &str, number: u32) -> Result<()> {
+    let directory = store.shared.layout.cache_mounts().join(hash);
+    store.database().write("forgetting a cache mount", |tx| {
+        if !directory.exists() {
+            tx.execute("DELETE FROM cache_mounts WHERE hash = ?1 AND slot = ?2", params![hash, number])?;
+        }
+        Ok(())
     })
 }
 

@@ -17,7 +17,7 @@ fn spawn(test: &str, root: &Path) -> Result<Child> {
         .args(["--exact", test, "--ignored", "--nocapture"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
     let mut stdin = child.stdin.take().expect("it was asked for");
     stdin.write_all(root.to_str().expect("temporary paths are text").as_bytes())?;
@@ -109,9 +109,12 @@ fn killed_at_any_moment_the_store_is_whole() -> Result<()> {
             [spawn("processes::child_working", fixture.root())?, spawn("processes::child_working", fixture.root())?];
         std::thread::sleep(Duration::from_millis(15 + round * 7 % 60));
         for child in &mut children {
-            assert!(child.try_wait()?.is_none(), "a child failed by itself");
+            let ended = child.try_wait()?;
             child.kill()?;
             child.wait()?;
+            let mut said = String::new();
+            child.stderr.take().expect("it was asked for").read_to_string(&mut said)?;
+            assert!(ended.is_none(), "round {round}: a child failed by itself: {said}");
         }
         let store = Store::open(fixture.root())?;
         for blob in store.blobs().list()? {

@@ -115,6 +115,9 @@ impl Merged<'_> {
     }
 }
 
+/// What symlink(2) takes: `PATH_MAX` without its NUL.
+const LONGEST_LINK: usize = 4095;
+
 pub(super) fn entry_kind(kind: u8, link: Vec<u8>, block: &Block, dialect: Dialect) -> Result<EntryKind, &'static str> {
     let link = PathBuf::from(OsString::from_vec(link));
     let device = || {
@@ -128,6 +131,10 @@ pub(super) fn entry_kind(kind: u8, link: Vec<u8>, block: &Block, dialect: Dialec
     Ok(match kind {
         b'0' | b'S' => EntryKind::File,
         b'1' => EntryKind::HardLink(link),
+        // No file system has such a link.
+        b'2' if !(1..=LONGEST_LINK).contains(&link.as_os_str().len()) => {
+            return Err("a symbolic link to nothing, or to more than 4095 bytes");
+        }
         b'2' => EntryKind::Symlink(link),
         b'3' => EntryKind::CharDevice(device()?),
         b'4' => EntryKind::BlockDevice(device()?),

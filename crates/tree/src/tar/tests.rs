@@ -329,6 +329,7 @@ fn hostile_archives_are_refused() {
     check_refused(&pax(b"11 mtime=x\n"), "bad time");
     check_refused(&Raw::default().entry(b'V', "volume", b"").end(), "unknown type");
     check_refused(&Raw::default().entry(b'D', "dump", b"").end(), "unknown type");
+    check_refused(&Raw::default().entry(b'2', "link", b"").end(), "link to nothing");
     check_refused(&Raw::default().header(b'x', "p", b"00010000000", |_| {}).end(), "extended header");
     let mut checksum = Raw::default().entry(b'0', "f", b"").end();
     checksum[0] = b'g';
