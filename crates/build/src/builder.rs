@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use rbuild_dockerfile::{Diagnostic, Dockerfile};
 use rbuild_events::{Event, Reporter, Source, Warning};
 use rbuild_export::Built;
@@ -128,10 +129,13 @@ impl Builder {
         for warning in lowerings.first().iter().flat_map(|first| &first.lowered.warnings) {
             self.warn(warning, &input);
         }
-        let mut built = Vec::with_capacity(lowerings.len());
-        for lowering in &lowerings {
-            built.push(self.solve(lowering, &worker, &input).await?);
+        // At the same time: steps that platforms share run once, and the first failure ends the others.
+        let solving = lowerings.iter().map(|lowering| self.solve(lowering, &worker, &input));
+        let solved = try_join_all(solving).await;
+        if solved.is_err() {
+            self.solver.idle().await;
         }
+        let built = solved?;
         self.export(request, outputs, built).await
     }
 
@@ -204,14 +208,8 @@ impl Builder {
                 let job = self.solver.job(self.parts.reporter.clone());
                 let target = Edge { vertex: root.vertex, output: root.output };
                 let solved = job.solve(&solver_graph, &[target]).await;
-                let solved = match solved {
-                    Ok(solved) => solved,
-                    Err(error) => {
-                        drop(job);
-                        self.solver.idle().await;
-                        return Err(BuildError::solve(&error, graph, &input.filename, &input.text));
-                    }
-                };
+                let failed = |error| BuildError::solve(&error, graph, &input.filename, &input.text);
+                let solved = solved.map_err(failed)?;
                 let value = solved.into_iter().next().map(|solved| solved.value);
                 value
                     .map(|value| value.layers().map(<[_]>::to_vec))

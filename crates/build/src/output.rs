@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use rbuild_events::Reporter;
 use rbuild_export::{
-    ArchiveKind, ArchiveTarget, AssembleOptions, Assembled, Built, assemble, configuration, export_archive,
+    ArchiveKind, ArchiveTarget, AssembleOptions, Assembled, Built, TarPart, assemble, configuration, export_archive,
     export_directory, export_tar, index_of, record,
 };
 use rbuild_images::{Images, PushImage, PushLayer};
-use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_sys::result::create_result;
 use rbuild_tree::FileTree;
 use rbuild_tree::compress::Compression;
@@ -242,7 +242,7 @@ impl Exporter {
         Ok(exported)
     }
 
-    /// Records the image in the store; of several platforms, the first is the one that the names mean.
+    /// Records the image in the store; of several platforms, the names mean this machine's, else the first.
     async fn record(
         &self,
         names: &[Reference],
@@ -252,14 +252,16 @@ impl Exporter {
         let given = names.to_vec();
         let id = self
             .blocking(move |images, built| {
-                let mut first = None;
+                let host = Platform::host();
+                let named = built.iter().position(|built| built.platform == host).unwrap_or(0);
+                let mut meant = None;
                 for (position, built) in built.iter().enumerate() {
-                    let names = if position == 0 { given.as_slice() } else { &[] };
+                    let names = if position == named { given.as_slice() } else { &[] };
                     let manifest = assembled.as_ref().and_then(|all| all.get(position));
                     let id = record(images, built, manifest, names)?;
-                    first = first.or(Some(id));
+                    meant = if position == named { Some(id) } else { meant };
                 }
-                Ok(first)
+                Ok(meant)
             })
             .await?;
         let id = id.ok_or_else(|| BuildError::Engine("a build without a result".to_owned()))?;
@@ -326,15 +328,14 @@ impl Exporter {
     async fn files(&self, output: &Output) -> Result<Exported, BuildError> {
         let split = output.platform_split.unwrap_or(self.built.len() > 1);
         if output.kind == Kind::Tar {
-            if self.built.len() > 1 {
-                return Err(BuildError::Input(
-                    "type=tar of several platforms is not supported yet: use type=local".to_owned(),
-                ));
-            }
             let stream = self.stream(output)?;
             self.blocking(move |images, built| {
-                let tree = view(images, &built[0])?;
-                let mut out = export_tar(&*tree, std::io::BufWriter::with_capacity(256 << 10, stream), built[0].epoch)?;
+                let part = |built: &Built| {
+                    let folder = split.then(|| platform_folder(built));
+                    Ok(TarPart { tree: view(images, built)?, folder, epoch: built.epoch })
+                };
+                let parts = built.iter().map(part).collect::<Result<Vec<_>, rbuild_export::ExportError>>()?;
+                let mut out = export_tar(&parts, std::io::BufWriter::with_capacity(256 << 10, stream))?;
                 out.flush().map_err(|source| rbuild_export::ExportError::Io {
                     action: "writing",
                     path: "the tar".into(),
@@ -352,8 +353,7 @@ impl Exporter {
         }
         self.blocking(move |images, built| {
             for built in built {
-                let folder = built.platform.to_string().replace('/', "_");
-                let dest = if split { dest.join(folder) } else { dest.clone() };
+                let dest = if split { dest.join(platform_folder(built)) } else { dest.clone() };
                 export_directory(&*view(images, built)?, &dest, built.epoch)?;
             }
             Ok(())
@@ -366,6 +366,11 @@ impl Exporter {
     pub(crate) async fn image_id(&self) -> Result<Digest, BuildError> {
         self.blocking(|images, built| Ok(Digest::of(&configuration(images, &built[0])?.1))).await
     }
+}
+
+/// Returns the directory of one platform's files beside those of others.
+fn platform_folder(built: &Built) -> PathBuf {
+    built.platform.to_string().replace('/', "_").into()
 }
 
 fn push_image(image: &Assembled) -> PushImage {

@@ -21,6 +21,9 @@ pub enum EngineError {
     /// The sandbox could not be made, or the program could not be executed.
     #[error(transparent)]
     Sandbox(#[from] rbuild_sandbox::SandboxError),
+    /// The image is for another machine, and nothing here runs its programs.
+    #[error(transparent)]
+    Emulator(#[from] rbuild_sandbox::EmulatorError),
     /// A call of the system failed.
     #[error("{action}")]
     Io {

@@ -1,5 +1,6 @@
 //! One container from image to exit code.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use rbuild_events::Reporter;
 use rbuild_images::{Images, Mode};
 use rbuild_network::{ExtraHost, HostAddress, Lease, Provider, hosts_file};
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
-use rbuild_sandbox::{Handle, RootSpec, Running, Sandbox, SandboxSpec, Stdio, Upper};
+use rbuild_sandbox::{Emulator, Handle, RootSpec, Running, Sandbox, SandboxSpec, Stdio, Upper};
 use rbuild_snapshot::{Active, Roots, Strategy};
 use rbuild_store::LayerId;
 use rbuild_sys::tty;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub network: Provider,
     /// Who hears of pulls.
     pub reporter: Arc<dyn Reporter>,
+    /// Where emulators are looked for, in the form of `PATH`; none for the usual places.
+    pub search_path: Option<OsString>,
     /// Opens standard input.
     pub stdin: fn() -> Box<dyn Read + Send>,
     /// Opens standard output.
@@ -43,6 +46,13 @@ pub struct Parts {
 /// Runs containers.
 pub struct Engine {
     parts: Parts,
+}
+
+/// Returns what an image is made for; one that does not say is made for this machine.
+fn platform(config: &ImageConfig) -> Platform {
+    let host = Platform::host();
+    let given = |text: &str, or: String| if text.is_empty() { or } else { text.to_owned() };
+    Platform::new(&given(&config.os, host.os), &given(&config.architecture, host.architecture), None)
 }
 
 /// A container's root, which goes with the temporary files of this process.
@@ -63,6 +73,7 @@ impl Engine {
     pub async fn run(&self, request: RunRequest) -> Result<u8, EngineError> {
         check_sources(&request.volumes)?;
         let (config, layers) = self.image(&request).await?;
+        let emulator = Emulator::find(&platform(&config), self.parts.search_path.as_deref())?;
         let network = match request.network {
             Network::Bridge => rbuild_network::Network::Isolated,
             Network::Host => rbuild_network::Network::Host,
@@ -83,6 +94,9 @@ impl Engine {
         let mut spec = spec(&config.config, &request, self.root_spec(&container), &hostname)?;
         let mut handles = Vec::new();
         let lease = self.wire(&request, network, &mut spec, &mut handles)?;
+        if let Some(emulator) = emulator {
+            emulator.install(&mut spec, &mut handles);
+        }
         let code = self.attend(&sandbox, &spec, handles, request.interactive).await;
         drop(lease);
         drop(container);

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rbuild_tree::tar::LayerWriter;
-use rbuild_tree::{FileTree, Kind, LinkId, Node, Time};
+use rbuild_tree::{FileTree, Kind, LinkId, Metadata, Node, Time};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use crate::ExportError;
@@ -138,48 +138,73 @@ fn clear(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Writes the files of `tree` as one tar. Blocks.
+/// A tree of files on its way into a tar.
+pub struct TarPart {
+    /// The files.
+    pub tree: Box<dyn FileTree>,
+    /// The directory that they are put into; none is the top.
+    pub folder: Option<PathBuf>,
+    /// The time that all files get, in seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// Writes the files of all parts as one tar. Blocks.
 ///
 /// # Errors
 /// If something cannot be read or written.
-pub fn export_tar<W: Write>(tree: &dyn FileTree, out: W, epoch: Option<i64>) -> Result<W, ExportError> {
+pub fn export_tar<W: Write>(parts: &[TarPart], out: W) -> Result<W, ExportError> {
     let mut writer = LayerWriter::new(out);
-    let mut names: HashMap<LinkId, PathBuf> = HashMap::new();
-    let mut waiting = vec![tree.children(Path::new(""))?.into_iter()];
-    while let Some(level) = waiting.last_mut() {
-        let Some(mut node) = level.next() else {
-            waiting.pop();
-            continue;
-        };
-        if let Some(epoch) = epoch {
-            node.metadata.mtime = Time::from_seconds(epoch);
+    for part in parts {
+        if let Some(folder) = &part.folder {
+            let made = Metadata { mtime: Time::from_seconds(part.epoch.unwrap_or(0)), ..Metadata::directory() };
+            writer.entry(folder, &made)?;
         }
-        tar_entry(tree, &node, &mut writer, &mut names)?;
-        if node.metadata.kind.is_directory() {
-            waiting.push(tree.children(&node.path)?.into_iter());
-        }
+        part.write(&mut writer)?;
     }
     Ok(writer.finish()?)
 }
 
-fn tar_entry<W: Write>(
-    tree: &dyn FileTree,
-    node: &Node,
-    writer: &mut LayerWriter<W>,
-    names: &mut HashMap<LinkId, PathBuf>,
-) -> Result<(), ExportError> {
-    if node.metadata.kind == Kind::Socket {
-        return Ok(());
+impl TarPart {
+    fn write<W: Write>(&self, writer: &mut LayerWriter<W>) -> Result<(), ExportError> {
+        let mut names: HashMap<LinkId, PathBuf> = HashMap::new();
+        let mut waiting = vec![self.tree.children(Path::new(""))?.into_iter()];
+        while let Some(level) = waiting.last_mut() {
+            let Some(mut node) = level.next() else {
+                waiting.pop();
+                continue;
+            };
+            if let Some(epoch) = self.epoch {
+                node.metadata.mtime = Time::from_seconds(epoch);
+            }
+            self.entry(&node, writer, &mut names)?;
+            if node.metadata.kind.is_directory() {
+                waiting.push(self.tree.children(&node.path)?.into_iter());
+            }
+        }
+        Ok(())
     }
-    if !node.metadata.kind.is_file() {
-        return Ok(writer.entry(&node.path, &node.metadata)?);
+
+    fn entry<W: Write>(
+        &self,
+        node: &Node,
+        writer: &mut LayerWriter<W>,
+        names: &mut HashMap<LinkId, PathBuf>,
+    ) -> Result<(), ExportError> {
+        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
+        let path = folder.join(&node.path);
+        if node.metadata.kind == Kind::Socket {
+            return Ok(());
+        }
+        if !node.metadata.kind.is_file() {
+            return Ok(writer.entry(&path, &node.metadata)?);
+        }
+        if let Some(first) = node.link.and_then(|link| names.get(&link)) {
+            return Ok(writer.hard_link(&path, first, &node.metadata)?);
+        }
+        if let Some(link) = node.link {
+            names.insert(link, path.clone());
+        }
+        let mut content = self.tree.open(node)?;
+        Ok(writer.file(&path, &node.metadata, &mut content)?)
     }
-    if let Some(first) = node.link.and_then(|link| names.get(&link)) {
-        return Ok(writer.hard_link(&node.path, first, &node.metadata)?);
-    }
-    if let Some(link) = node.link {
-        names.insert(link, node.path.clone());
-    }
-    let mut content = tree.open(node)?;
-    Ok(writer.file(&node.path, &node.metadata, &mut content)?)
 }

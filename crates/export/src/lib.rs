@@ -14,5 +14,5 @@ mod error;
 pub use archive::{ArchiveKind, ArchiveTarget, Loaded, export_archive, load_archive};
 pub use assemble::{AssembleOptions, Assembled, Built, assemble, configuration, index_of, manifest_of};
 pub use error::ExportError;
-pub use files::{export_directory, export_tar};
+pub use files::{TarPart, export_directory, export_tar};
 pub use store::record;

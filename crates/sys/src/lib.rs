@@ -12,6 +12,7 @@ pub mod dirfd;
 pub mod host;
 pub mod lock;
 pub mod mount;
+pub mod nested;
 pub mod netns;
 pub mod pidfd;
 pub mod result;

@@ -105,6 +105,9 @@ pub enum OpsError {
         /// What is wrong.
         reason: String,
     },
+    /// The step is for another machine, and nothing here runs its programs.
+    #[error("the step cannot run here")]
+    Emulator(#[from] rbuild_sandbox::EmulatorError),
     /// Something that this version cannot do.
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),

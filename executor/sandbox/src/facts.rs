@@ -23,6 +23,8 @@ pub struct HostFacts {
     pub tty_group: Option<u32>,
     /// Whether overlayfs takes layers one by one (6.8).
     pub lowers_one_by_one: bool,
+    /// Whether a user namespace may have handlers for programs of other machines (6.7).
+    pub own_handlers: bool,
     /// Capabilities we can pass on.
     pub capabilities: CapSet,
     /// Whether the kernel filters system calls, and we have a list for this processor.
@@ -60,6 +62,7 @@ impl HostFacts {
             setgroups,
             tty_group,
             lowers_one_by_one: host.kernel.version >= (6, 8),
+            own_handlers: host.kernel.version >= (6, 7) && namespaces_left(),
             capabilities: own,
             seccomp: rbuild_sys::seccomp::available() && crate::seccomp::default_filter(CapSet::DEFAULT).is_some(),
             apparmor: apparmor.is_ok_and(|text| text.trim() == "Y"),
@@ -67,6 +70,11 @@ impl HostFacts {
             devices: Vec::new(),
         })
     }
+}
+
+/// Whether the administrator lets anybody make user namespaces.
+fn namespaces_left() -> bool {
+    fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|text| text.trim() != "0")
 }
 
 /// Nodes that the entitlement `security.insecure` adds where the host has them.

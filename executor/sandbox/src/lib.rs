@@ -18,10 +18,12 @@
 
 pub mod caps;
 pub mod cgroup;
+mod emulator;
 mod error;
 pub mod facts;
 mod init;
 mod launch;
+mod machine;
 mod mount_points;
 mod paths;
 pub mod plan;
@@ -34,10 +36,12 @@ mod user;
 mod wire;
 mod within;
 
+pub use emulator::{Emulator, EmulatorError};
 pub use error::{SandboxError, SpecError};
 pub use facts::HostFacts;
 pub use init::init_main;
 pub use launch::Sandbox;
+pub use machine::{Handler, Machine};
 pub use mount_points::fill_mount_points;
 pub use running::{Exit, Running, Stats};
 pub use spec::*;

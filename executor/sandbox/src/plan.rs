@@ -220,6 +220,10 @@ impl Planner<'_> {
         });
         self.add(Step::Rlimits(limits::rlimits(&self.spec.rlimits)?));
         self.steps.extend(security.apparmor.clone().map(Step::AppArmor));
+        // Gives all capabilities inside, so it comes before they are limited.
+        let handler = self.spec.emulated.clone().filter(|_| self.facts.own_handlers);
+        let interpreted = self.spec.emulated.is_some() && handler.is_none();
+        self.steps.extend(handler.map(Step::Emulate));
         self.add(Step::EnterCwd(self.spec.cwd.clone()));
         self.add(Step::Bounding(capabilities));
         if !security.no_new_privileges {
@@ -232,7 +236,7 @@ impl Planner<'_> {
             self.add(Step::NoNewPrivileges);
             self.steps.extend(filter);
         }
-        self.add(Step::Execute { args: self.spec.args.clone(), env: self.spec.env.clone() });
+        self.add(Step::Execute { args: self.spec.args.clone(), env: self.spec.env.clone(), interpreted });
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::caps::CapSet;
+use crate::machine::Handler;
 use crate::paths;
 
 pub use limits::{Limits, Pids, Rlimit};
@@ -65,7 +66,12 @@ pub struct SandboxSpec {
     pub stdio: Stdio,
     /// Whether our init is process 1 and reaps, or the program itself is process 1.
     pub init: bool,
+    /// Programs that the interpreter mounted at [`EMULATOR`] runs: those of another machine.
+    pub emulated: Option<Handler>,
 }
+
+/// Where the interpreter for programs of another machine is mounted, as BuildKit has it.
+pub const EMULATOR: &str = "/dev/.buildkit_qemu_emulator";
 
 impl SandboxSpec {
     /// Returns the default box around `args` on `root`: default profile, no network, pipes.
@@ -92,6 +98,7 @@ impl SandboxSpec {
             cgroup_parent: None,
             stdio: Stdio::default(),
             init: true,
+            emulated: None,
         }
     }
 }

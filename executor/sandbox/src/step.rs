@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::caps::CapSet;
+use crate::machine::Handler;
 use crate::paths;
 use crate::spec::{BindSource, Handle, Rlimit, Sensitive, Stream};
 
@@ -259,6 +260,8 @@ pub enum Step {
     Rlimits(Vec<(Rlimit, bool)>),
     /// Have an AppArmor profile take effect at execution.
     AppArmor(String),
+    /// Have the kernel hand programs of another machine to an interpreter, in a user namespace of their own.
+    Emulate(Handler),
     /// Enter the working directory.
     EnterCwd(#[serde(with = "paths")] PathBuf),
     /// Drop everything else from the bounding set.
@@ -280,6 +283,9 @@ pub enum Step {
         args: Vec<String>,
         /// Environment.
         env: Vec<String>,
+        /// Whether the interpreter for programs of another machine is executed upon the program, because this kernel
+        /// would not do so.
+        interpreted: bool,
     },
 }
 
@@ -381,13 +387,17 @@ impl fmt::Display for Step {
                 write!(f, "set resource limits {}", text.join(" "))
             }
             Step::AppArmor(profile) => write!(f, "choose the AppArmor profile `{profile}`"),
+            Step::Emulate(handler) => write!(f, "register the interpreter `{}`", handler.name),
             Step::EnterCwd(path) => write!(f, "enter the working directory {}", path.display()),
             Step::Bounding(set) => write!(f, "limit the bounding set to {:016x}", set.bits()),
             Step::Filter => write!(f, "install the seccomp filter"),
             Step::BecomeUser { .. } => write!(f, "become the user"),
             Step::Capabilities(set) => write!(f, "limit capabilities to {:016x}", set.bits()),
             Step::NoNewPrivileges => write!(f, "set no_new_privs"),
-            Step::Execute { args, .. } => write!(f, "execute `{}`", args.first().map_or("", String::as_str)),
+            Step::Execute { args, interpreted, .. } => {
+                let through = if *interpreted { " by its interpreter" } else { "" };
+                write!(f, "execute `{}`{through}", args.first().map_or("", String::as_str))
+            }
         }
     }
 }

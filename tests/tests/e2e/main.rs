@@ -23,6 +23,7 @@ mod metadata;
 mod mounts;
 mod network;
 mod outcome;
+mod platforms;
 mod registry;
 mod rootless;
 mod run;

@@ -6,7 +6,7 @@ use rbuild_engine::{Engine, Network, Parts, Pull, RunRequest, Security, Ulimit, 
 
 use crate::ui::Failure;
 use crate::value;
-use crate::world::{World, chain, silent, stderr, stdin, stdout};
+use crate::world::{World, chain, silent, stderr, stdin, stdout, variable};
 
 /// Run a command in a new container of an image
 #[derive(Debug, clap::Args)]
@@ -307,6 +307,7 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
         roots: world.roots(),
         network: world.network()?,
         reporter,
+        search_path: variable("PATH").map(Into::into),
         stdin,
         stdout,
         stderr,

@@ -67,6 +67,7 @@ impl Operation<Ref> for ExecOperation {
         let step = run::Step {
             worker: self.worker.clone(),
             op: self.op.clone(),
+            platform: self.platform.clone(),
             resources: self.resources.clone(),
             ignore_cache: self.ignore_cache,
             context: context.clone(),

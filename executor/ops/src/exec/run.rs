@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use rbuild_events::Stream;
 use rbuild_graph::{Operand, pb};
 use rbuild_network::{ExtraHost, HostAddress, hosts_file};
-use rbuild_sandbox::{Limits, Network, Pids, Rlimit, RootSpec, Running, SandboxSpec, Security, Upper, within_root};
+use rbuild_oci::Platform;
+use rbuild_sandbox::{
+    Emulator, Limits, Network, Pids, Rlimit, RootSpec, Running, SandboxSpec, Security, Upper, within_root,
+};
 use rbuild_solver::Context;
 
 use super::mounts::Mounts;
@@ -66,6 +69,8 @@ impl Drop for KillGuard {
 pub(crate) struct Step {
     pub(crate) worker: Arc<Worker>,
     pub(crate) op: Arc<pb::ExecOp>,
+    /// What the step's programs are made for; none is this machine.
+    pub(crate) platform: Option<Platform>,
     pub(crate) resources: Option<pb::LinuxResources>,
     pub(crate) ignore_cache: bool,
     pub(crate) context: Context,
@@ -79,6 +84,7 @@ impl Step {
         if !self.op.cdi_devices.is_empty() {
             return Err(OpsError::Unsupported("devices of steps (`RUN --device`)"));
         }
+        let emulator = self.emulator()?;
         let root = self.root_mount()?;
         let layers = match Operand::of(root.input, inputs.len()) {
             Operand::Input(input) => inputs[input].layers()?.to_vec(),
@@ -93,6 +99,9 @@ impl Step {
         spec.env.append(&mut mounts.env);
         let mut handles = std::mem::take(&mut mounts.handles);
         let lease = self.wire(meta, &mut spec, &mut handles)?;
+        if let Some(emulator) = emulator {
+            emulator.install(&mut spec, &mut handles);
+        }
         let exit = self.execute(&spec, handles, &meta.args)?;
         drop(lease);
         self.check(exit, meta)?;
@@ -107,6 +116,12 @@ impl Step {
             outputs[output] = Some(Ref::Layers(below.into_iter().chain([layer]).collect()));
         }
         outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
+    }
+
+    /// Returns what runs programs of the step's platform, if this machine does not.
+    fn emulator(&self) -> Result<Option<Emulator>, OpsError> {
+        let Some(platform) = &self.platform else { return Ok(None) };
+        Ok(Emulator::find(platform, self.worker.session().search_path().as_deref())?)
     }
 
     fn root_mount(&self) -> Result<&pb::Mount, OpsError> {

@@ -123,6 +123,9 @@ fn hint(step: &Step, errno: i32) -> Option<&'static str> {
         Step::BecomeUser { .. } if is(Errno::AGAIN) => Some("the user has too many processes"),
         Step::Rlimits(_) if is(Errno::PERM) => Some("the limit is above our own hard limit"),
         Step::EnterCwd(_) if is(Errno::NOENT) => Some("the working directory does not exist"),
+        Step::Emulate(_) => {
+            Some("register the interpreter on this host instead, for instance by Debian's binfmt-support")
+        }
         Step::JoinCgroup if is(Errno::BUSY) => Some("the cgroup has controllers enabled for its children"),
         Step::JoinCgroup if is(Errno::NOSPC) => Some("the cpuset of the group is empty"),
         _ => None,

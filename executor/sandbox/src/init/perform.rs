@@ -61,6 +61,7 @@ impl World {
             | Step::TerminalStreams
             | Step::Rlimits(_)
             | Step::AppArmor(_)
+            | Step::Emulate(_)
             | Step::EnterCwd(_)
             | Step::Bounding(_)
             | Step::Filter

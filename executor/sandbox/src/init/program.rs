@@ -6,7 +6,8 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rbuild_sys::{caps, clone, pidfd, seccomp, tty};
+use rbuild_sys::mount::{self, Attributes, Depth, Filesystem};
+use rbuild_sys::{caps, clone, nested, pidfd, seccomp, tty};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::{Rlimit as KernelLimit, Signal};
@@ -14,8 +15,9 @@ use rustix::process::{Rlimit as KernelLimit, Signal};
 use super::failure::Failure;
 use super::world::{World, missing};
 use crate::caps::CapSet;
+use crate::machine::Handler;
 use crate::plan::resource;
-use crate::spec::{Rlimit, Stream};
+use crate::spec::{EMULATOR, Rlimit, Stream};
 use crate::step::Step;
 
 impl World {
@@ -27,6 +29,7 @@ impl World {
                 limits.iter().try_for_each(|(limit, less_will_do)| set_limit(limit, *less_will_do))
             }
             Step::AppArmor(profile) => self.choose_apparmor(profile),
+            Step::Emulate(handler) => self.emulate(handler),
             Step::EnterCwd(path) => enter(path),
             Step::Bounding(set) => Ok(caps::limit_bounding(set.bits())?),
             Step::Filter => Ok(seccomp::install(&self.filter)?),
@@ -36,7 +39,7 @@ impl World {
                 Ok(caps::limit_to(set.bits())?)
             }
             Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
-            Step::Execute { args, env } => Err(self.execute(args, env)),
+            Step::Execute { args, env, interpreted } => Err(self.execute(args, env, *interpreted)),
             _ => Ok(()),
         }
     }
@@ -83,6 +86,21 @@ impl World {
         Ok(())
     }
 
+    /// Registers the interpreter in tables that nobody else has: those of a user namespace of the program's own.
+    fn emulate(&self, handler: &Handler) -> Result<(), Failure> {
+        let proc = self.proc.as_ref().ok_or_else(|| missing("proc"))?;
+        nested::enter(proc.as_fd())?;
+        let list = Filesystem::open("binfmt_misc")?.mount(Attributes::default())?;
+        let register = rustix::fs::openat(&list, "register", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::io::write(&register, handler.line(EMULATOR).as_bytes())?;
+        // Nothing becomes read-only while somebody may write to it.
+        drop(register);
+        mount::restrict(list.as_fd(), Depth::One, Attributes { readonly: true, ..Attributes::default() })?;
+        // The list goes with its last mount. What we held of /proc belongs to the mounts that we have left.
+        let place = open_directory("/proc/sys/fs/binfmt_misc")?;
+        Ok(mount::attach(list.as_fd(), place.as_fd())?)
+    }
+
     fn become_user(&self, setgroups: bool) -> Result<(), Failure> {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         if setgroups {
@@ -95,7 +113,7 @@ impl World {
     }
 
     /// Returns only what went wrong.
-    fn execute(&self, args: &[String], env: &[String]) -> Failure {
+    fn execute(&self, args: &[String], env: &[String], interpreted: bool) -> Failure {
         if let Err(errno) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
             return errno.into();
         }
@@ -104,7 +122,7 @@ impl World {
             env.push(format!("HOME={}", self.identity.home));
         }
         let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or("").to_owned();
-        let (Some(arguments), Some(environment)) = (strings(args), strings(&env)) else {
+        let (Some(mut arguments), Some(environment)) = (strings(args), strings(&env)) else {
             return Failure::Plain("an argument contains a NUL byte".to_owned());
         };
         let program = match find(&args[0], &path) {
@@ -116,6 +134,12 @@ impl World {
         }
         // The init makes everything with the modes it asks for; programs expect the usual mask.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        if interpreted {
+            let interpreter = CString::new(EMULATOR).expect("the path holds no NUL");
+            let name = std::mem::replace(&mut arguments[0], program.clone());
+            arguments.splice(0..0, [interpreter.clone(), c"-0".to_owned(), name]);
+            return not_executed(&args[0], &interpreter, &clone::execute(&interpreter, &arguments, &environment));
+        }
         let error = clone::execute(&program, &arguments, &environment);
         not_executed(&args[0], &program, &error)
     }
@@ -127,6 +151,13 @@ fn begin() -> Result<(), Failure> {
     // The leader of a group cannot, and need not: it was begun for us alone.
     let _ = rustix::process::setsid();
     Ok(())
+}
+
+/// Opens a directory that the sandbox has mounted, following no links.
+fn open_directory(path: &str) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = rustix::fs::ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)?)
 }
 
 fn place(fd: &OwnedFd, number: usize) -> Result<(), Failure> {

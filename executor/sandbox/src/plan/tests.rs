@@ -13,6 +13,7 @@ fn facts() -> HostFacts {
         setgroups: true,
         tty_group: Some(5),
         lowers_one_by_one: true,
+        own_handlers: true,
         capabilities: CapSet::ALL,
         seccomp: true,
         apparmor: false,
@@ -101,6 +102,14 @@ fn a_container_with_a_terminal() {
     facts.devices =
         vec![DeviceNode { source: fuse.clone(), target: fuse, block: false, major: 10, minor: 229, mode: 0o600 }];
     check("container", &spec, &facts);
+}
+
+#[test]
+fn another_machine() {
+    let mut spec = spec();
+    spec.emulated = crate::Machine::find("arm64").map(|machine| machine.handler());
+    check("emulated", &spec, &facts());
+    check("emulated-by-an-old-kernel", &spec, &HostFacts { own_handlers: false, ..facts() });
 }
 
 #[test]
