@@ -15,7 +15,7 @@ use rbuild_images::Images;
 use rbuild_lower::{Entitlement, Lowered, MainContext, Request, ResolveMode, lower};
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
-use rbuild_ops::{LayerResults, Ref, Worker, resolve};
+use rbuild_ops::{LayerResults, OpsError, Ref, Worker, resolve};
 use rbuild_snapshot::Roots;
 use rbuild_solver::{Edge, Locks, Settings, Solver, SqliteCache};
 use rbuild_tree::pattern::Matcher;
@@ -150,7 +150,8 @@ impl Builder {
         };
         let (images, roots, network) =
             (self.parts.images.clone(), self.parts.roots.clone(), self.parts.network.clone());
-        Arc::new(Worker::new(images, roots, Arc::new(network), Arc::new(session), self.parts.reporter.clone()))
+        let worker = Worker::new(images, roots, Arc::new(network), Arc::new(session), self.parts.reporter.clone());
+        Arc::new(worker.with_devices(request.devices.clone(), request.cdi_spec_dirs.clone()))
     }
 
     /// Waits until nothing runs any more, after a build was given up.
@@ -204,7 +205,7 @@ impl Builder {
         let layers = match graph.root() {
             None => Vec::new(),
             Some(root) => {
-                let solver_graph = resolve(graph, worker).map_err(BuildError::engine)?;
+                let solver_graph = resolve(graph, worker).map_err(unresolved)?;
                 let job = self.solver.job(self.parts.reporter.clone());
                 let target = Edge { vertex: root.vertex, output: root.output };
                 let solved = job.solve(&solver_graph, &[target]).await;
@@ -258,6 +259,14 @@ impl Builder {
             None => exporter.image_id().await?,
         };
         Ok(outcome)
+    }
+}
+
+/// Devices that are missing or not granted are the asker's matter, all else is ours.
+fn unresolved(error: OpsError) -> BuildError {
+    match error {
+        OpsError::Device(error) => BuildError::input(error),
+        other => BuildError::engine(other),
     }
 }
 

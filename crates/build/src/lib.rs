@@ -15,6 +15,7 @@ mod track;
 
 pub use builder::{BuildOutcome, Builder, Parts};
 pub use error::BuildError;
+pub use rbuild_ops::DeviceGrants;
 pub use request::{
     BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource,
     SshSource, Ulimit,

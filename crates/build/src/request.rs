@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_oci::{Platform, Reference};
+use rbuild_ops::DeviceGrants;
 
 /// Where the build context comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +152,10 @@ pub struct BuildRequest {
     pub resources: Resources,
     /// Entitlements granted: `network.host`, `security.insecure`.
     pub allow: Vec<String>,
+    /// Devices granted to steps.
+    pub devices: DeviceGrants,
+    /// Directories with CDI descriptions of devices; none is the usual places.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// `SOURCE_DATE_EPOCH` of the caller's environment, which becomes a build argument.
     pub source_date_epoch: Option<String>,
     /// Whether errors are rendered with colours.

@@ -121,6 +121,8 @@ fn request(context: ContextSource) -> BuildRequest {
         cgroup_parent: None,
         resources: Resources::default(),
         allow: Vec::new(),
+        devices: Default::default(),
+        cdi_spec_dirs: Vec::new(),
         source_date_epoch: None,
         color: false,
     }

@@ -107,7 +107,7 @@ fn mount(volume: &Volume) -> Mount {
     match volume {
         Volume::Bind { source, target, read_only, .. } => Mount {
             target: target.clone(),
-            kind: MountKind::Bind { source: BindSource::Path(source.clone()), recursive: true },
+            kind: MountKind::Bind { source: BindSource::Path(source.clone()), recursive: true, nosuid: false },
             readonly: *read_only,
             exec: true,
         },

@@ -4,6 +4,7 @@
 //! http, git), [`exec`](mod@exec) in a sandbox, [`file`](mod@file) actions, merge and diff. The value
 //! that flows is a [`Ref`]: a list of layers.
 
+mod device;
 mod error;
 mod exec;
 mod file;
@@ -16,6 +17,7 @@ mod ssh;
 mod value;
 mod worker;
 
+pub use device::{DeviceError, DeviceGrants, GrantError};
 pub use error::OpsError;
 pub use exec::ProcessFailed;
 pub use file::{FileError, OwnerError};

@@ -39,8 +39,8 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
     Ok(match vertex.kind() {
         pb::Kind::Source(op) => source_operation(op, vertex, worker)?,
         pb::Kind::Exec(op) => Arc::new(ExecOperation {
+            op: Arc::new(pb::ExecOp { cdi_devices: worker.grant_devices(&op.cdi_devices)?, ..op.clone() }),
             worker,
-            op: Arc::new(op.clone()),
             platform: vertex.platform(),
             inputs,
             resources: vertex.metadata.linux_resources.clone(),

@@ -17,6 +17,7 @@ use rbuild_tree::FileTree;
 use rbuild_tree::context::{ContextIndex, scan};
 
 use crate::OpsError;
+use crate::device::{DeviceGrants, Registry};
 use crate::file::{Draft, Empty, copy_all};
 use crate::session::Session;
 use crate::value::{Local, Ref};
@@ -32,8 +33,17 @@ pub struct Worker {
     sandbox: OnceLock<Sandbox>,
     mount_points: OnceLock<PathBuf>,
     session: Arc<dyn Session>,
+    devices: Devices,
     reporter: Arc<dyn Reporter>,
     warned: Mutex<HashSet<String>>,
+}
+
+/// The devices that steps may have.
+#[derive(Default)]
+struct Devices {
+    grants: DeviceGrants,
+    directories: Vec<PathBuf>,
+    registry: OnceLock<Registry>,
 }
 
 impl Worker {
@@ -46,7 +56,28 @@ impl Worker {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let (sandbox, mount_points, warned) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Self { images, roots, network, sandbox, mount_points, session, reporter, warned }
+        let devices = Devices::default();
+        Self { images, roots, network, sandbox, mount_points, session, devices, reporter, warned }
+    }
+
+    /// Lets steps have these devices, described in these directories (none is the usual places).
+    #[must_use]
+    pub fn with_devices(mut self, grants: DeviceGrants, directories: Vec<PathBuf>) -> Self {
+        self.devices = Devices { grants, directories, registry: OnceLock::new() };
+        self
+    }
+
+    /// Returns the devices that a step gets of those that it asks for.
+    pub(crate) fn grant_devices(&self, asked: &[pb::CdiDevice]) -> Result<Vec<pb::CdiDevice>, OpsError> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.devices.grants.resolve(asked, self.device_registry())?)
+    }
+
+    /// Returns what is described, read at the first call.
+    pub(crate) fn device_registry(&self) -> &Registry {
+        self.devices.registry.get_or_init(|| Registry::scan(&self.devices.directories))
     }
 
     /// Returns the images.

@@ -104,7 +104,11 @@ impl Emulator {
         handles.push(self.file);
         spec.mounts.push(Mount {
             target: PathBuf::from(EMULATOR),
-            kind: MountKind::Bind { source: BindSource::Handle(Handle(handles.len() - 1)), recursive: false },
+            kind: MountKind::Bind {
+                source: BindSource::Handle(Handle(handles.len() - 1)),
+                recursive: false,
+                nosuid: false,
+            },
             readonly: true,
             exec: true,
         });

@@ -88,7 +88,12 @@ pub(crate) fn devices(asked: &Devices, rootless: bool) -> Result<Vec<DeviceNode>
             .iter()
             .map(|device| {
                 let what = format!("looking at device `{}`", device.source.display());
-                node(&device.source, &device.target).map_err(SandboxError::host(what))
+                let found = node(&device.source, &device.target).map_err(SandboxError::host(what))?;
+                Ok(DeviceNode {
+                    mode: device.mode.map_or(found.mode, |mode| mode & 0o777),
+                    owner: device.owner,
+                    ..found
+                })
             })
             .collect(),
         // Without root there are no rights that nodes would be good for, beyond what their modes give.
@@ -114,5 +119,6 @@ fn node(source: &Path, target: &Path) -> io::Result<DeviceNode> {
         major: rustix::fs::major(found.rdev()),
         minor: rustix::fs::minor(found.rdev()),
         mode: found.mode() & 0o7777,
+        owner: None,
     })
 }

@@ -155,11 +155,14 @@ impl Planner<'_> {
         let flags = Flags {
             readonly: mount.readonly,
             noexec: !mount.exec,
-            nosuid: matches!(mount.kind, MountKind::Tmpfs { .. } | MountKind::Secret { .. }),
+            nosuid: matches!(
+                mount.kind,
+                MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Bind { nosuid: true, .. }
+            ),
             nodev: self.spec.security.devices != Devices::All,
         };
         let step = match &mount.kind {
-            MountKind::Bind { source, recursive } => {
+            MountKind::Bind { source, recursive, .. } => {
                 let recursive = *recursive;
                 Step::Bind { source: self.source(source, recursive, &target), target, flags, recursive }
             }
@@ -247,7 +250,7 @@ const DEFAULT_DEVICES: [(&str, u32, u32); 6] =
 
 fn default_node(&(name, major, minor): &(&str, u32, u32)) -> DeviceNode {
     let path = Path::new("/dev").join(name);
-    DeviceNode { source: path.clone(), target: path, block: false, major, minor, mode: 0o666 }
+    DeviceNode { source: path.clone(), target: path, block: false, major, minor, mode: 0o666, owner: None }
 }
 
 /// Returns which of the streams are pipes.

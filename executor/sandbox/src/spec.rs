@@ -156,6 +156,8 @@ pub enum MountKind {
         source: BindSource,
         /// Whether mounts below the source come along.
         recursive: bool,
+        /// Whether set-user-ID is powerless.
+        nosuid: bool,
     },
     /// An empty file system in memory.
     Tmpfs {
@@ -336,6 +338,10 @@ pub struct Device {
     pub target: PathBuf,
     /// Any of `r`, `w` and `m`.
     pub access: String,
+    /// Permission bits of the node; none are those on the host. Without root, a node is as it is on the host.
+    pub mode: Option<u32>,
+    /// Owner of the node, as ids inside; none is 0:0.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// Where standard input comes from and output goes to.

@@ -72,6 +72,8 @@ pub struct DeviceNode {
     pub minor: u32,
     /// Permission bits.
     pub mode: u32,
+    /// Owner, as ids inside, if it is not 0:0.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// One thing to do.

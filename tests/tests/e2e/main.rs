@@ -11,6 +11,7 @@
 
 mod cache;
 mod cli;
+mod devices;
 mod dockerfile;
 mod ending;
 mod errors;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_build::{
-    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec,
-    Parts, Resources, SecretSource, SshSource, Ulimit,
+    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DeviceGrants, DockerfileSource, NetworkMode,
+    NoCache, OutputSpec, Parts, Resources, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
@@ -100,9 +100,12 @@ pub(crate) struct Args {
     /// Write what was built, as JSON, to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Allow what steps ask for (`network.host`, `security.insecure`)
+    /// Allow what steps ask for (`network.host`, `security.insecure`, `device[=NAME]`)
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
+    /// Directory with CDI descriptions of devices (default: /etc/cdi and /var/run/cdi)
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
 }
 
 /// Parses `--output`: attributes, or a path alone (`-` for a tar on standard output).
@@ -170,6 +173,8 @@ impl Args {
             cgroup_parent: self.cgroup_parent.clone(),
             resources: Resources { memory: self.memory, cpus: self.cpus, ..Resources::default() },
             allow: self.allowed()?,
+            devices: self.granted_devices()?,
+            cdi_spec_dirs: self.cdi_spec_dirs.clone(),
             source_date_epoch: lookup("SOURCE_DATE_EPOCH"),
             color: crate::ui::stderr_is_terminal() && lookup("NO_COLOR").is_none(),
         })
@@ -191,18 +196,29 @@ impl Args {
 
     fn allowed(&self) -> Result<Vec<String>, String> {
         const KNOWN: &[&str] = &["network.host", "security.insecure"];
-        match self.allow.iter().find(|name| !KNOWN.contains(&name.as_str())) {
-            Some(unknown) => Err(format!("unknown entitlement `{unknown}`: one of {}", KNOWN.join(", "))),
-            None => {
-                let mut allowed = self.allow.clone();
-                // As buildx: asking for the host's network on the command line is the consent to it.
-                if self.network == "host" {
-                    allowed.push("network.host".to_owned());
-                }
-                Ok(allowed)
-            }
+        let mut allowed: Vec<String> = self.allow.iter().filter(|name| device_grant(name).is_none()).cloned().collect();
+        if let Some(unknown) = allowed.iter().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(format!("unknown entitlement `{unknown}`: one of {}, device", KNOWN.join(", ")));
         }
+        // As buildx: asking for the host's network on the command line is the consent to it.
+        if self.network == "host" {
+            allowed.push("network.host".to_owned());
+        }
+        Ok(allowed)
     }
+
+    fn granted_devices(&self) -> Result<DeviceGrants, String> {
+        let mut grants = DeviceGrants::default();
+        for rest in self.allow.iter().filter_map(|name| device_grant(name)) {
+            grants.add(rest).map_err(|error| error.to_string())?;
+        }
+        Ok(grants)
+    }
+}
+
+/// Returns what follows the word in an entitlement to devices.
+fn device_grant(name: &str) -> Option<&str> {
+    name.strip_prefix("device").filter(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
 /// Parses a name for the image, which may not carry a digest.

@@ -114,7 +114,7 @@ impl Mounts {
         let selected = root.lookup(&rooted(&mount.selector), Last::Follow);
         let selected = selected.map_err(|error| OpsError::Selector { path: mount.selector.clone(), source: error })?;
         let source = self.handle(selected);
-        self.push(mount, MountKind::Bind { source, recursive: false }, mount.readonly, true);
+        self.push(mount, MountKind::Bind { source, recursive: false, nosuid: false }, mount.readonly, true);
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Mounts {
         let proxy = AgentProxy::start(&agent, &step.worker.scratch()?, (options.uid, options.gid), mode);
         let proxy = proxy.map_err(|error| OpsError::io("offering an ssh agent", error))?;
         let source = BindSource::Path(proxy.socket());
-        self.push(mount, MountKind::Bind { source, recursive: false }, true, false);
+        self.push(mount, MountKind::Bind { source, recursive: false, nosuid: false }, true, false);
         self.agents.push(proxy);
         Ok(())
     }

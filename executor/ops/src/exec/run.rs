@@ -81,9 +81,6 @@ impl Step {
     /// Runs the step and returns its outputs.
     pub(crate) fn run(&self, inputs: &[Ref]) -> Result<Vec<Ref>, OpsError> {
         let meta = self.op.meta.as_ref().ok_or(OpsError::Graph("an exec op without a process"))?;
-        if !self.op.cdi_devices.is_empty() {
-            return Err(OpsError::Unsupported("devices of steps (`RUN --device`)"));
-        }
         let emulator = self.emulator()?;
         let root = self.root_mount()?;
         let layers = match Operand::of(root.input, inputs.len()) {
@@ -97,6 +94,9 @@ impl Step {
         spec.readonly_root = root.readonly;
         spec.mounts = std::mem::take(&mut mounts.mounts);
         spec.env.append(&mut mounts.env);
+        if !self.op.cdi_devices.is_empty() {
+            self.worker.device_registry().edit(&mut spec, &self.op.cdi_devices)?;
+        }
         let mut handles = std::mem::take(&mut mounts.handles);
         let lease = self.wire(meta, &mut spec, &mut handles)?;
         if let Some(emulator) = emulator {

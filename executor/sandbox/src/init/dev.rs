@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rbuild_sys::mount::{self, Attributes, Depth, Filesystem};
 use rbuild_sys::root::{Last, Root};
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::failure::Failure;
@@ -44,9 +44,15 @@ impl World {
         let device = rustix::fs::makedev(node.major, node.minor);
         match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
             // Root of a container that may not make nodes.
-            Err(Errno::PERM) => self.bind_node(node),
-            result => Ok(result?),
+            Err(Errno::PERM) => return self.bind_node(node),
+            result => result?,
         }
+        if let Some((uid, gid)) = node.owner {
+            let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
+            let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(&parent, name, Some(owner.0), Some(owner.1), flags)?;
+        }
+        Ok(())
     }
 
     pub(super) fn bind_node(&mut self, node: &DeviceNode) -> Result<(), Failure> {

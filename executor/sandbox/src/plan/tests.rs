@@ -61,7 +61,7 @@ fn a_build_step() {
     spec.mounts = vec![
         Mount {
             target: "/root/.cache".into(),
-            kind: MountKind::Bind { source: BindSource::Handle(Handle(1)), recursive: false },
+            kind: MountKind::Bind { source: BindSource::Handle(Handle(1)), recursive: false, nosuid: false },
             readonly: false,
             exec: true,
         },
@@ -94,13 +94,25 @@ fn a_container_with_a_terminal() {
     spec.readonly_root = true;
     spec.user = "user:staff".to_owned();
     spec.security.no_new_privileges = true;
-    spec.security.devices =
-        Devices::With(vec![Device { source: "/dev/fuse".into(), target: "/dev/fuse".into(), access: "rw".to_owned() }]);
+    spec.security.devices = Devices::With(vec![Device {
+        source: "/dev/fuse".into(),
+        target: "/dev/fuse".into(),
+        access: "rw".to_owned(),
+        mode: None,
+        owner: None,
+    }]);
     spec.rlimits = vec![Rlimit { name: "nofile".to_owned(), soft: 10, hard: 20 }];
     let mut facts = facts();
     let fuse = PathBuf::from("/dev/fuse");
-    facts.devices =
-        vec![DeviceNode { source: fuse.clone(), target: fuse, block: false, major: 10, minor: 229, mode: 0o600 }];
+    facts.devices = vec![DeviceNode {
+        source: fuse.clone(),
+        target: fuse,
+        block: false,
+        major: 10,
+        minor: 229,
+        mode: 0o600,
+        owner: None,
+    }];
     check("container", &spec, &facts);
 }
 
@@ -163,7 +175,13 @@ fn what_is_refused() {
     assert!(limit(|limits| limits.memory_swap = Some(1 << 30)).contains("which must be set"));
     assert!(limit(|limits| limits.cpuset_cpus = Some("0;1".to_owned())).contains("lists such as 0-3,5"));
     let device = |target: &str, access: &str| {
-        let device = Device { source: "/dev/null".into(), target: target.into(), access: access.to_owned() };
+        let device = Device {
+            source: "/dev/null".into(),
+            target: target.into(),
+            access: access.to_owned(),
+            mode: None,
+            owner: None,
+        };
         refused(&move |spec| spec.security.devices = Devices::With(vec![device.clone()]))
     };
     assert_eq!(device("/etc/x", "r"), "invalid mount target `/etc/x`");

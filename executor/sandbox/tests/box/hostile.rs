@@ -76,7 +76,7 @@ fn links_for_mount_targets() -> Result<()> {
 fn illegal_targets() -> Result<()> {
     for target in ["/", "//", "/.", "/proc", "/proc/self/attr", "/sys/kernel"] {
         check_refused("invalid mount target", |spec, _| {
-            let kind = MountKind::Bind { source: BindSource::Path("/tmp".into()), recursive: false };
+            let kind = MountKind::Bind { source: BindSource::Path("/tmp".into()), recursive: false, nosuid: false };
             spec.mounts = vec![Mount { target: target.into(), kind, readonly: true, exec: false }];
         })?;
     }

@@ -32,7 +32,11 @@ fn mount(target: &str, kind: MountKind, readonly: bool) -> Mount {
 }
 
 fn bind(source: impl Into<std::path::PathBuf>, target: &str, readonly: bool) -> Mount {
-    mount(target, MountKind::Bind { source: BindSource::Path(source.into()), recursive: false }, readonly)
+    mount(
+        target,
+        MountKind::Bind { source: BindSource::Path(source.into()), recursive: false, nosuid: false },
+        readonly,
+    )
 }
 
 fn no_trace_in_the_upper() -> Result<()> {
@@ -118,7 +122,7 @@ fn binds() -> Result<()> {
     fs::write(source.join("file"), "content\n")?;
     let script = "cat /ro/file /one; touch /ro/x 2>&1 | grep -c Read-only; touch /rw/made; grep -c ' /ro .* ro,nodev' /proc/mounts";
     let mut spec = fixture.spec(script);
-    let handle = MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: true };
+    let handle = MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: true, nosuid: false };
     spec.mounts =
         vec![bind(&source, "/ro", true), mount("/rw", handle, false), bind(source.join("file"), "/one", true)];
     let opened = fs::File::open(&source)?;
@@ -127,8 +131,11 @@ fn binds() -> Result<()> {
     ensure!(source.join("made").exists(), "writes of a rw bind arrive");
     ensure!(fixture.upper().is_empty(), "{:?}", fixture.upper());
     check_refused("names descriptor 0, but only 0 were given", |spec, _| {
-        spec.mounts =
-            vec![mount("/x", MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: false }, true)];
+        spec.mounts = vec![mount(
+            "/x",
+            MountKind::Bind { source: BindSource::Handle(Handle(0)), recursive: false, nosuid: false },
+            true,
+        )];
     })?;
     check_refused("opening the source of the mount on `/x`", |spec, _| {
         spec.mounts = vec![bind("/does/not/exist", "/x", true)]

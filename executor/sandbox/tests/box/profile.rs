@@ -232,13 +232,15 @@ fn insecure() -> Result<()> {
         ensure!(status.contains("device\n1\n"), "{status}");
     }
     check_with(
-        "test -c /dev/fuse && echo fuse; dd if=/dev/fuse of=/dev/null count=0 2>&1 | head -1; test -c /dev/kvm || echo no kvm",
-        "fuse\n0+0 records in\nno kvm",
+        "test -c /dev/fuse && stat -c '%a %g' /dev/fuse; dd if=/dev/fuse of=/dev/null count=0 2>&1 | head -1; test -c /dev/kvm || echo no kvm",
+        "604 7\n0+0 records in\nno kvm",
         |spec, _| {
             let device = rbuild_sandbox::Device {
                 source: "/dev/fuse".into(),
                 target: "/dev/fuse".into(),
                 access: "rw".to_owned(),
+                mode: Some(0o604),
+                owner: Some((0, 7)),
             };
             spec.security.devices = Devices::With(vec![device]);
         },
