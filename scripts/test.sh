@@ -70,7 +70,7 @@ toolchain=(CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-
 say "tests of each room, as $(id -un)"
 run_tests env HOME="$work/home" TMPDIR="$work/tmp" "${toolchain[@]}" \
     cargo test --workspace --locked --no-fail-fast --exclude rbuild-tests
-run_tests cargo test --locked -p rbuild-tests --test architecture
+run_tests cargo test --locked -p rbuild-tests --test architecture --test items
 
 # Where every user can reach them: a checkout may lie in a closed home.
 e2e=$(cargo test --locked -p rbuild-tests --test e2e --no-run --message-format=json 2> /dev/null |
