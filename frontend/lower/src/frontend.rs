@@ -134,7 +134,12 @@ impl Frontend<'_> {
         let mut new = false;
         for (index, needed) in reachable.iter().enumerate().take(self.plan.declared) {
             let unit = &self.plan.units[index];
-            if !needed || unit.triggered || unit.context.is_some() {
+            if !needed || unit.triggered {
+                continue;
+            }
+            if unit.context.is_some() {
+                // No instruction of a replaced stage is walked, nor a trigger of what replaces it.
+                self.states[index].iter_mut().for_each(|state| state.image.config.on_build.clear());
                 continue;
             }
             let triggers = match unit.base {

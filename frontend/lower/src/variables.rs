@@ -56,6 +56,7 @@ mod tests {
     use super::*;
 
     /// A015: an image keeps the position, a process gets the order of setting.
+    // items: A015
     #[test]
     fn order_of_variables() {
         let mut variables = Variables::default();
