@@ -46,6 +46,7 @@ fn warns(text: &str, expect: &str) {
     assert_eq!(warnings.join("; "), expect, "{text}");
 }
 
+// items: A003 T06
 #[test]
 fn a003_default_is_not_looked_at_if_a_value_is_given() {
     let text = "FROM scratch\nARG X=\"${Y:?missing}\"\nENV Z=$X\n";
@@ -56,12 +57,14 @@ fn a003_default_is_not_looked_at_if_a_value_is_given() {
     with("ARG X=\"${Y:?missing}\"\nFROM scratch\n", &given);
 }
 
+// items: S013 T07
 #[test]
 fn s013_variables_are_those_before_the_instruction() {
     let lowered = ok("FROM scratch\nENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc\n");
     assert_eq!(lowered.config.config.env[1..], ["abc=bye", "def=hello", "ghi=bye"]);
 }
 
+// items: F046 T08
 #[test]
 fn i001_entrypoint_clears_a_cmd_of_the_base_only() {
     let cmd = |text: &str| ok(text).config.config.cmd;
@@ -73,6 +76,7 @@ fn i001_entrypoint_clears_a_cmd_of_the_base_only() {
     assert_eq!(ok("FROM app\nENTRYPOINT []\n").config.config.entrypoint, None);
 }
 
+// items: A010
 #[test]
 fn a010_proxy_is_in_no_variable_and_no_history() {
     let given = Request { build_args: args(&[("HTTP_PROXY", "http://p"), ("no_proxy", "n")]), ..request() };
@@ -85,6 +89,7 @@ fn a010_proxy_is_in_no_variable_and_no_history() {
     assert_eq!(history(&declared)[1], "RUN |1 HTTP_PROXY=http://p /bin/sh -c x # buildkit");
 }
 
+// items: G011 T13
 #[test]
 fn g011_triggers_of_stages_run_in_children_not_in_grandchildren() {
     let text = "FROM scratch AS a\nONBUILD ENV T=1\nFROM a AS b\nENV B=1\nFROM b\nENV C=1\n";
@@ -98,6 +103,7 @@ fn g011_triggers_of_stages_run_in_children_not_in_grandchildren() {
     );
 }
 
+// items: T14
 #[test]
 fn i006_workdir_owner_time_and_layer() {
     let lowered = ok("FROM app\nWORKDIR x\nWORKDIR /\n");
@@ -107,6 +113,7 @@ fn i006_workdir_owner_time_and_layer() {
     fails("FROM scratch\nUSER app\nWORKDIR /x\n", "invalid user index: -1");
 }
 
+// items: T04
 #[test]
 fn c014_link_with_a_mode_is_not_linked_and_needs_numeric_ids() {
     let merges = |text: &str| show(&Ok(ok(text))).contains("  merge ");
@@ -119,12 +126,14 @@ fn c014_link_with_a_mode_is_not_linked_and_needs_numeric_ids() {
     assert_eq!(names(&linked)[2..], ["[2/3] COPY --link a /", "[2/3] LINK COPY --link a /", "[3/3] RUN x"]);
 }
 
+// items: T02
 #[test]
 fn c009_wildcards_may_match_nothing() {
     let shown = show(&Ok(ok("FROM scratch\nCOPY a* /\n")));
     assert!(shown.contains("wildcard empty-wildcard"), "{shown}");
 }
 
+// items: M015
 #[test]
 fn m015_no_cache_marks_the_steps() {
     let text = "FROM alpine AS a\nRUN --mount=type=cache,target=/c,uid=1 x\nCOPY f /\nWORKDIR /w\nFROM alpine\nCOPY --from=a / /\n";
@@ -139,6 +148,7 @@ fn m015_no_cache_marks_the_steps() {
     assert_eq!(ignored(NoCache::Stages(vec!["A".to_owned()])).len(), 2, "O002: whatever the case");
 }
 
+// items: R014 R015
 #[test]
 fn r014_arguments_in_the_history_of_run() {
     let text = "FROM alpine\nARG foo=bar\nARG bar=123\nARG foo=bar2\nRUN ls /etc/\n";
@@ -146,6 +156,7 @@ fn r014_arguments_in_the_history_of_run() {
     assert_eq!(history(&ok("FROM alpine\nRUN true\n")), ["RUN /bin/sh -c true # buildkit"], "R015");
 }
 
+// items: M017 M018
 #[test]
 fn m017_m018_secrets() {
     let text = "FROM alpine\nENV TOKEN=plain\nRUN --mount=type=secret,id=tok,env=TOKEN echo $TOKEN\n";
@@ -164,6 +175,7 @@ fn m017_m018_secrets() {
     assert_eq!(by_target.secret_opt.map(|opt| (opt.id, opt.mode)), Some(("pw".to_owned(), 0o400)));
 }
 
+// items: M005 M008
 #[test]
 fn m005_m008_mount_targets_and_cache_names() {
     let mounts = |text: &str| execs(&ok(text)).pop().expect("a RUN").mounts;
@@ -176,6 +188,7 @@ fn m005_m008_mount_targets_and_cache_names() {
     fails("FROM alpine\nRUN --mount=target=. x\n", "invalid mount target \"/\"");
 }
 
+// items: M001 M021
 #[test]
 fn m001_m012_bad_mounts() {
     fails("FROM alpine\nRUN --mount=type=tmp,target=/x y\n", "unsupported mount type \"tmp\" (did you mean tmpfs?)");
@@ -191,6 +204,7 @@ fn m001_m012_bad_mounts() {
     );
 }
 
+// items: M020
 #[test]
 fn m020_agents() {
     let lowered = ok("FROM alpine\nRUN --mount=type=ssh --mount=type=ssh,id=other x\n");
@@ -202,6 +216,7 @@ fn m020_agents() {
     assert!(env(&set).contains(&"SSH_AUTH_SOCK=/own".to_owned()));
 }
 
+// items: R009 R010
 #[test]
 fn r009_r010_entitlements() {
     fails("FROM alpine\nRUN --network=host x\n", "entitlement network.host is not allowed");
@@ -213,6 +228,7 @@ fn r009_r010_entitlements() {
     assert_eq!(execs(&with("FROM alpine\nRUN x\n", &allowed))[0].network(), pb::NetMode::Host);
 }
 
+// items: G003 G005
 #[test]
 fn g003_g005_stages_and_images_of_one_name() {
     ok("FROM alpine AS busybox\nFROM missing AS unused\nFROM busybox\n");
@@ -223,6 +239,7 @@ fn g003_g005_stages_and_images_of_one_name() {
     fails("FROM x\nFROM scratch AS x\nFROM x AS y\nCOPY --from=0 / /\n", "x: docker.io/library/x:latest: not found");
 }
 
+// items: G002 G006 G007
 #[test]
 fn g006_g007_bad_bases() {
     fails("ARG B\nFROM $B\n", "base name ($B) should not be blank");
@@ -236,6 +253,7 @@ fn g006_g007_bad_bases() {
     fails("FROM scratch AS build\nFROM UP/CASE AS unused\nFROM build\n", "failed to parse stage name \"UP/CASE\"");
 }
 
+// items: G013 G014
 #[test]
 fn g013_g014_order_of_stages() {
     let text = "FROM scratch AS a\nCOPY --from=b / /\nFROM scratch AS b\nCOPY --from=a / /\n";
@@ -250,6 +268,7 @@ fn g013_g014_order_of_stages() {
     fails("FROM scratch\nCOPY --from=$x / /\n", "variable expansion is not supported for --from");
 }
 
+// items: G015
 #[test]
 fn g015_targets() {
     let target = |name: &str| Request { target: Some(name.to_owned()), ..request() };
@@ -259,6 +278,7 @@ fn g015_targets() {
     fails_with(text, &target("0"), "target stage \"0\" could not be found");
 }
 
+// items: G009
 #[test]
 fn g009_platform_of_the_image() {
     let arm = Request { build_platform: rbuild_oci::Platform::new("linux", "amd64", None), ..request() };
@@ -270,6 +290,7 @@ fn g009_platform_of_the_image() {
     assert!(lowered.warnings[0].message.contains("was pulled with platform \"linux/arm64\", expected \"linux/amd64\""));
 }
 
+// items: A002 A004 A005 A007 A014 A016 A017
 #[test]
 fn a001_a009_scopes() {
     let env_of =
@@ -341,6 +362,7 @@ fn o010_epochs() {
     assert_eq!(with("FROM scratch\n", &named).epoch, Some(1000));
 }
 
+// items: F028 S011 L003
 #[test]
 fn lints_that_need_scopes() {
     warns("FROM scratch\nENV A=$B\n", "UndefinedVar: Usage of undefined variable '$B' (line 2)");

@@ -34,6 +34,7 @@ fn ids(lab: &Lab, context: &Path, args: &[&str]) -> Vec<String> {
     ["a-id", "b-id", "c-id"].iter().map(|name| std::fs::read_to_string(out.join(name)).unwrap()).collect()
 }
 
+// items: T01 M006
 #[test]
 fn only_what_depends_on_a_change_runs_again() {
     let lab = Lab::new();
@@ -70,6 +71,7 @@ fn only_what_depends_on_a_change_runs_again() {
     assert_ne!(ids(&lab, &context, &[])[1], back[1], "an environment variable is part of the key");
 }
 
+// items: T01
 #[test]
 fn modes_count_and_times_do_not() {
     use std::os::unix::fs::PermissionsExt;
@@ -95,6 +97,7 @@ fn renamed_match_of_a_wildcard_is_another_content() {
     assert_eq!(std::fs::read_to_string(out.join("names")).unwrap(), "two.txt\n");
 }
 
+// items: M015
 #[test]
 fn no_cache_runs_everything_or_the_stages_named() {
     let lab = Lab::new();
@@ -107,6 +110,7 @@ fn no_cache_runs_everything_or_the_stages_named() {
     assert_ne!(one[1], all[1]);
 }
 
+// items: A006 A010 T10
 #[test]
 fn arguments_are_keys_of_what_follows_them_and_proxies_are_not() {
     let lab = Lab::new();

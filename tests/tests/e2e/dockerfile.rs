@@ -73,6 +73,7 @@ fn copies() {
     }
 }
 
+// items: T02
 #[test]
 fn empty_wildcards_are_fine_beside_others_and_missing_files_are_not() {
     let lab = Lab::empty();
@@ -101,6 +102,7 @@ fn archives_are_unpacked_by_add_and_not_by_copy() {
     );
 }
 
+// items: T03
 #[test]
 fn modes_and_owners() {
     let lab = Lab::new();
@@ -118,6 +120,7 @@ RUN stat -c '%n %a %u:%g' /1 /2 /3 /5 /6 /d /d/x /own /own/x > /out"#;
     check(&lab, &printing(stage), &[("f", "F"), ("d/x", "X")], &[], &[("out", expected)]);
 }
 
+// items: A004 A005 A007 F038 F039 F040 S013 R001 R003 G011
 #[test]
 fn runs() {
     let lab = Lab::new();
@@ -169,6 +172,7 @@ fn runs() {
     }
 }
 
+// items: A003 A018 G015 G005
 #[test]
 fn build_args_and_targets() {
     let lab = Lab::new();
@@ -223,6 +227,7 @@ COPY --from=p /t /t
 }
 
 /// The files that a step's own mounts need are no part of the image.
+// items: R005 T05
 #[test]
 fn steps_leave_only_what_they_wrote() {
     let lab = Lab::new();

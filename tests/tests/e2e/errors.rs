@@ -2,6 +2,7 @@
 
 use crate::lab::Lab;
 
+// items: F013
 #[test]
 fn mistakes_are_shown_with_their_line() {
     let lab = Lab::new();
@@ -45,6 +46,7 @@ fn a_caret_points_at_the_mistake() {
     lab.build("FROM scratch\n\nCOPPY a b\n", &[], &[]).exits(1).says("COPPY a b").says("^").says("COPY").says("3");
 }
 
+// items: R007
 #[test]
 fn failing_step_says_what_failed_and_shows_its_log() {
     let lab = Lab::new();

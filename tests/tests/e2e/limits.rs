@@ -5,6 +5,7 @@ use crate::lab::{Lab, root_or_skip};
 /// Reads a limit as the process inside sees it: cgroup v2's name, else v1's.
 const READ: &str = "read_limit() { for f in /sys/fs/cgroup/$1 /sys/fs/cgroup/*/$2; do [ -e $f ] && cat $f && return; done; echo missing; }";
 
+// items: R012
 #[test]
 fn root_step_over_its_memory_is_killed() {
     let lab = Lab::new();
@@ -36,6 +37,7 @@ fn root_processes_are_limited() {
     }
 }
 
+// items: R012
 #[test]
 fn root_time_and_processes_are_limited_by_cgroup_files() {
     let lab = Lab::new();
@@ -52,6 +54,7 @@ fn root_time_and_processes_are_limited_by_cgroup_files() {
     assert!(lines[2].parse::<u32>().is_ok_and(|pids| (4096..4200).contains(&pids)), "{printed}");
 }
 
+// items: R012
 #[test]
 fn resource_limits_of_processes() {
     let lab = Lab::new();
@@ -60,6 +63,7 @@ fn resource_limits_of_processes() {
     lab.sh("--ulimit nofile=77 --network=none", "ulimit -n; ulimit -Hn").ok().prints("77\n77");
 }
 
+// items: R012
 #[test]
 fn shared_memory_has_the_size_asked_for() {
     let lab = Lab::new();
@@ -69,6 +73,7 @@ fn shared_memory_has_the_size_asked_for() {
     lab.sh("--shm-size=3m --network=none", df).ok().prints("3072");
 }
 
+// items: R012
 #[test]
 fn limits_are_no_part_of_the_key() {
     let lab = Lab::new();

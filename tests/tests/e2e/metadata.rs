@@ -71,6 +71,7 @@ fn entrypoint_clears_the_command_of_the_base_only() {
     }
 }
 
+// items: R014 R015
 #[test]
 fn history_tells_every_instruction() {
     let lab = Lab::new();

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use crate::lab::{Lab, path};
 
+// items: M004 M005
 #[test]
 fn binds() {
     let lab = Lab::new();
@@ -25,6 +26,7 @@ fn binds() {
     }
 }
 
+// items: M005
 #[test]
 fn written_binds_change_neither_context_nor_image() {
     let lab = Lab::new();
@@ -35,6 +37,7 @@ fn written_binds_change_neither_context_nor_image() {
     assert!(!context.join("new").exists());
 }
 
+// items: M008 M014 M015 T09
 #[test]
 fn caches_keep_what_is_written_between_builds() {
     let lab = Lab::new();
@@ -56,6 +59,7 @@ fn caches_keep_what_is_written_between_builds() {
     lab.rbuild(["images", "-q"]).ok().prints("");
 }
 
+// items: M010
 #[test]
 fn caches_have_owner_and_mode_and_are_not_in_the_image() {
     let lab = Lab::new();
@@ -69,6 +73,7 @@ fn caches_have_owner_and_mode_and_are_not_in_the_image() {
     assert!(!text.contains('x') || text.contains("No such"), "{text}");
 }
 
+// items: M009
 #[test]
 fn locked_caches_are_used_by_one_step_at_a_time() {
     let lab = Lab::new();
@@ -80,6 +85,7 @@ fn locked_caches_are_used_by_one_step_at_a_time() {
 }
 
 /// CVE class: the source of a cache mount must not lead out of it.
+// items: M011 T15
 #[test]
 fn cache_source_cannot_escape() {
     let lab = Lab::new();
@@ -92,6 +98,7 @@ fn cache_source_cannot_escape() {
     assert_ne!(escaping.code, 0, "{escaping:?}");
 }
 
+// items: M016
 #[test]
 fn memory_mounts() {
     let lab = Lab::new();
@@ -105,6 +112,7 @@ fn memory_mounts() {
 
 const SECRET: &str = "a-very-secret-word";
 
+// items: M017 M018
 #[test]
 fn secrets_reach_their_step_and_nothing_else() {
     let lab = Lab::new();
@@ -141,6 +149,7 @@ RUN ls /run/secrets /etc/s > /left 2>&1 || true; env > /env
     assert!(holding.is_empty(), "{holding:?}");
 }
 
+// items: M019
 #[test]
 fn secret_values_are_no_part_of_the_key() {
     let lab = Lab::new();
@@ -153,6 +162,7 @@ fn secret_values_are_no_part_of_the_key() {
     assert_eq!(id("one"), id("two"));
 }
 
+// items: M017
 #[test]
 fn missing_secrets_are_said() {
     let lab = Lab::new();
@@ -161,6 +171,7 @@ fn missing_secrets_are_said() {
     lab.build(dockerfile, &[], &["--secret", "id=needed,src=not-there"]).exits(1).says("not-there");
 }
 
+// items: M020
 #[test]
 fn agents_answer_in_the_step() {
     let lab = Lab::new();

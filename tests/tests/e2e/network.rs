@@ -19,6 +19,7 @@ fn host_address() -> Option<Ipv4Addr> {
     }
 }
 
+// items: R004 R009
 #[test]
 fn default_is_a_network_of_its_own() {
     let lab = Lab::new();
@@ -57,6 +58,7 @@ fn host_is_reached_by_address_and_not_by_loopback() {
     assert_eq!(printed, "reached\nrefused\n");
 }
 
+// items: R009
 #[test]
 fn none_has_loopback_only() {
     let lab = Lab::new();
@@ -66,6 +68,7 @@ fn none_has_loopback_only() {
     lab.sh("--network=none", script).ok().prints("1\n0\n1");
 }
 
+// items: R009
 #[test]
 fn host_needs_consent() {
     let lab = Lab::new();
@@ -76,6 +79,7 @@ fn host_needs_consent() {
     lab.sh("--network=host", script).ok().prints(namespace);
 }
 
+// items: R004 R012
 #[test]
 fn names_are_added() {
     let lab = Lab::new();

@@ -34,6 +34,7 @@ fn probe() -> (Lab, String) {
     (lab, printed)
 }
 
+// items: R006 R007 R008
 #[test]
 fn default_profile() {
     let (_lab, printed) = probe();
@@ -83,6 +84,7 @@ fn default_profile() {
     }
 }
 
+// items: R003 R008
 #[test]
 fn ordinary_user_has_no_capabilities() {
     let lab = Lab::new();
@@ -93,6 +95,7 @@ fn ordinary_user_has_no_capabilities() {
     assert_eq!(mask("CapBnd:"), "00000000a80425fb");
 }
 
+// items: R013
 #[test]
 fn namespaces_are_its_own() {
     let lab = Lab::new();
@@ -115,6 +118,7 @@ fn background_processes_end_with_the_step() {
     assert_eq!(crate::ending::processes_with(&mark), Vec::<u32>::new());
 }
 
+// items: R010
 #[test]
 fn entitlements_open_what_they_name() {
     let lab = Lab::new();
@@ -127,6 +131,7 @@ fn entitlements_open_what_they_name() {
     assert!(!printed.contains("00000000a80425fb"), "{printed}");
 }
 
+// items: R008
 #[test]
 fn dangerous_calls_are_refused() {
     let lab = Lab::new();

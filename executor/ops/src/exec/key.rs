@@ -78,6 +78,7 @@ mod tests {
         pb::ExecOp { meta: Some(meta), mounts: vec![root, bind], ..pb::ExecOp::default() }
     }
 
+    // items: A010 T10
     #[test]
     fn proxies_and_cache_names_do_not_count_a010_m014() {
         let mut other = op();
@@ -89,6 +90,7 @@ mod tests {
         assert_ne!(key(&op(), None, 2), key(&env, None, 2));
     }
 
+    // items: M006
     #[test]
     fn binds_count_by_content_m006() {
         assert!(!by_content(&op(), 0, 2));

@@ -19,6 +19,7 @@ fn check_lines(rows: &[(&str, &str)]) {
     }
 }
 
+// items: F004
 #[test]
 fn f004_empty_files() {
     check(&[
@@ -30,6 +31,7 @@ fn f004_empty_files() {
     ]);
 }
 
+// items: F011
 #[test]
 fn f011_unknown_instructions() {
     check_lines(&[
@@ -42,6 +44,7 @@ fn f011_unknown_instructions() {
     ]);
 }
 
+// items: F012
 #[test]
 fn f012_flags() {
     check_lines(&[
@@ -60,6 +63,7 @@ fn f012_flags() {
     ]);
 }
 
+// items: F022 F023 F026
 #[test]
 fn f022_f023_f026_directives() {
     check(&[
@@ -75,6 +79,7 @@ fn f022_f023_f026_directives() {
     ]);
 }
 
+// items: F045
 #[test]
 fn f045_arrays_of_other_things() {
     let message = "when using JSON array syntax, arrays must be comprised of strings only";
@@ -83,6 +88,7 @@ fn f045_arrays_of_other_things() {
     }
 }
 
+// items: A001 A013
 #[test]
 fn a013_keys_and_values() {
     check(&[
@@ -100,6 +106,7 @@ fn a013_keys_and_values() {
     ]);
 }
 
+// items: G001
 #[test]
 fn g001_from() {
     check(&[
@@ -117,6 +124,7 @@ fn g001_from() {
     ]);
 }
 
+// items: F037
 #[test]
 fn c001_f037_copy_and_add() {
     check_lines(&[

@@ -35,6 +35,7 @@ fn check(lexer: Lexer, rows: &[(&str, Result<&str, &str>)]) {
     }
 }
 
+// items: S001
 #[test]
 fn s001_names() {
     check(
@@ -56,11 +57,13 @@ fn s001_names() {
     );
 }
 
+// items: S002
 #[test]
 fn s002_lone_dollar() {
     check(Lexer::new('\\'), &[("$", Ok("$")), ("a$.b", Ok("a$.b")), ("$ $", Ok("$ $")), ("\"$\"", Ok("$"))]);
 }
 
+// items: S003
 #[test]
 fn s003_bad_substitution() {
     let bad = Err("syntax error: bad substitution");
@@ -93,6 +96,7 @@ fn s003_bad_substitution() {
     );
 }
 
+// items: S004
 #[test]
 fn s004_defaults_alternatives_requirements() {
     check(
@@ -123,6 +127,7 @@ fn s004_defaults_alternatives_requirements() {
     );
 }
 
+// items: S005 S007
 #[test]
 fn s005_s007_prefixes_and_suffixes() {
     check(
@@ -159,6 +164,7 @@ fn s005_s007_prefixes_and_suffixes() {
     );
 }
 
+// items: S006
 #[test]
 fn s006_replacement() {
     check(
@@ -187,6 +193,7 @@ fn s006_replacement() {
     );
 }
 
+// items: S008
 #[test]
 fn s008_quotes_and_escapes() {
     check(
@@ -205,12 +212,14 @@ fn s008_quotes_and_escapes() {
     );
 }
 
+// items: S009
 #[test]
 fn s009_escape_token() {
     check(Lexer::new('`'), &[("C:\\dir`$x", Ok("C:\\dir$x")), ("\"`\"\"", Ok("\"")), ("a`", Ok("a"))]);
 }
 
 /// Section 14, trap 12: in the body of an inline file quotes stay and the escape token is always `\`.
+// items: F036 S009 T12
 #[test]
 fn f036_heredoc_bodies() {
     check(
@@ -225,6 +234,7 @@ fn f036_heredoc_bodies() {
     );
 }
 
+// items: S010
 #[test]
 fn s010_words_are_split_after_expansion() {
     let rows: &[(&str, &[&str])] = &[
@@ -243,6 +253,7 @@ fn s010_words_are_split_after_expansion() {
     }
 }
 
+// items: S011
 #[test]
 fn s011_used_and_unset_names() {
     let expansion = Lexer::new('\\').word("$HOME ${NO:-${EMPTY}} $OTHER $HOME", &environment()).unwrap();
@@ -253,6 +264,7 @@ fn s011_used_and_unset_names() {
     assert_eq!(Vec::from_iter(error.unset), ["NO", "OTHER"]);
 }
 
+// items: S012
 #[test]
 fn s012_names_for_progress() {
     check(
@@ -264,6 +276,7 @@ fn s012_names_for_progress() {
     );
 }
 
+// items: S014
 #[test]
 fn s014_names_keep_their_case() {
     check(Lexer::new('\\'), &[("$Home$HOME", Ok("/root"))]);

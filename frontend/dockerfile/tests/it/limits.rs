@@ -20,6 +20,7 @@ fn within(limit: Duration, mut work: impl FnMut()) {
     assert!(fast, "takes over {limit:?}");
 }
 
+// items: F003
 #[test]
 fn f003_longest_line() {
     let line = |length: usize| format!("FROM a\nRUN {}", "x".repeat(length - 4));
@@ -41,6 +42,7 @@ fn x42_file_size() {
     assert_eq!(messages(&"\n".repeat(MAX_FILE + 1)), [message]);
 }
 
+// items: F001
 #[test]
 fn x43_odd_bytes() {
     assert_eq!(messages("FROM a\nRUN \0x\n"), ["dockerfile contains a NUL byte; it must be UTF-8 text"]);
@@ -55,6 +57,7 @@ fn x43_odd_bytes() {
     assert_eq!(dockerfile.stages[0].instructions[0].original, "RUN b   c");
 }
 
+// items: F033
 #[test]
 fn x44_heredocs() {
     let (_, diagnostics) = read("FROM a\nRUN <<ONE <<TWO\nx\nONE\ny\nRUN z\n");

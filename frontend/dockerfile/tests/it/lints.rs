@@ -66,6 +66,7 @@ fn names_and_casing() {
     );
 }
 
+// items: F006
 #[test]
 fn f006_empty_continuation_and_maintainer() {
     let empty = |line| format!("NoEmptyContinuation: Empty continuation line (line {line})");
@@ -95,6 +96,7 @@ fn definition_descriptions_are_experimental() {
     check(&format!("{on}# foo\n#\nFROM a AS b\n"), &[]);
 }
 
+// items: F026 F027
 #[test]
 fn f026_f027_options() {
     check("# check=skip=all\nFROM a AS B\n", &[]);

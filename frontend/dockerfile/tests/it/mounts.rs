@@ -26,6 +26,7 @@ fn mount(kind: MountKind, read_only: bool) -> Mount {
     Mount { kind, read_only, ..Mount::default() }
 }
 
+// items: M002 M003 M004 M022
 #[test]
 fn m002_m003_values() {
     let some = |text: &str| Some(text.to_owned());
@@ -67,6 +68,7 @@ fn m002_m003_values() {
     }
 }
 
+// items: M001 M003 M012 M017 M021 M022
 #[test]
 fn m001_m012_m017_m021_messages() {
     let rows = [
@@ -101,6 +103,7 @@ fn m001_m012_m017_m021_messages() {
 }
 
 /// M022: sizes are humanised.
+// items: M022
 #[test]
 fn m022_sizes() {
     use rbuild_dockerfile::literal::memory_size;
@@ -129,6 +132,7 @@ fn m022_sizes() {
 }
 
 /// R009-R011: the other flags of RUN.
+// items: R009
 #[test]
 fn r009_r010_r011_flags() {
     let run = |line: &str| match instruction(line) {

@@ -34,6 +34,7 @@ fn carets_stand_under_wide_text() {
     assert_eq!(lines[4], "  |     ^^^^^^^^");
 }
 
+// items: F013
 #[test]
 fn f013_excerpt_as_buildkit_prints_it() {
     let source = "FROM alpine\n\nRUN a\nRUN b\nRUN c\n";

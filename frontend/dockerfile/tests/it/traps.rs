@@ -22,6 +22,7 @@ fn shell(text: &str) -> Script {
 }
 
 /// Section 14, trap 11.
+// items: F005 F006 F007 F008 T11
 #[test]
 fn f006_f007_f008_continuations() {
     let rows = [
@@ -48,6 +49,7 @@ fn f006_f007_f008_continuations() {
 }
 
 /// F005, F014: comments above an instruction are its own; an empty one starts anew.
+// items: F005 F014
 #[test]
 fn f014_comments_above() {
     let dockerfile =
@@ -63,6 +65,7 @@ fn f014_comments_above() {
     assert_eq!(described, [Some("first"), Some("second"), None]);
 }
 
+// items: F001 F020 F021
 #[test]
 fn f020_f021_directives() {
     let rows: &[(&str, &[(&str, &str)])] = &[
@@ -85,6 +88,7 @@ fn f020_f021_directives() {
     }
 }
 
+// items: F024
 #[test]
 fn f024_syntax_of_any_language() {
     let rows = [
@@ -110,6 +114,7 @@ fn f024_syntax_of_any_language() {
     assert_eq!(find_directive(DirectiveName::Check, "//check=skip=all\n"), None);
 }
 
+// items: F009
 #[test]
 fn f009_keywords_in_any_case() {
     assert_eq!(Keyword::ALL.len(), 18);
@@ -119,6 +124,7 @@ fn f009_keywords_in_any_case() {
     assert_eq!(valid("from a\nrUn x").stages[0].instructions[0].keyword, "rUn");
 }
 
+// items: F010
 #[test]
 fn f010_flags() {
     let rows: &[(&str, &str, &[&str])] = &[
@@ -145,6 +151,7 @@ fn f010_flags() {
     assert!(matches!(instruction("HEALTHCHECK --interval=x NONE"), Instruction::Healthcheck(_)));
 }
 
+// items: F030 F031 F032
 #[test]
 fn f030_f031_f032_heredoc_words() {
     let heredocs = |line: &str| -> Vec<(String, bool, bool)> {
@@ -182,6 +189,7 @@ fn f030_f031_f032_heredoc_words() {
     }
 }
 
+// items: F002 F033 F034 F035
 #[test]
 fn f033_f034_f035_heredoc_bodies() {
     let Instruction::Copy(copy) = instruction("COPY <<A <<-'B' c /x\n A\nA \n\tA\nA\n\t\tb\n\tc\n\tB\n") else {
@@ -200,6 +208,7 @@ fn f033_f034_f035_heredoc_bodies() {
     assert!(matches!(instruction("COPY <<A /x\nA"), Instruction::Copy(_)));
 }
 
+// items: F035 F038 F039 F040
 #[test]
 fn f038_f039_f040_scripts() {
     assert_eq!(
@@ -219,6 +228,7 @@ fn f038_f039_f040_scripts() {
     assert_eq!(script("RUN"), shell(""));
 }
 
+// items: F041
 #[test]
 fn f041_i011_triggers() {
     let trigger = |line: &str| match instruction(line) {
@@ -232,6 +242,7 @@ fn f041_i011_triggers() {
     assert_eq!(trigger("ONBUILD FOO x"), "FOO x");
 }
 
+// items: F045 F047
 #[test]
 fn f045_f046_f047_json() {
     let exec = |words: &[&str]| CommandLine::Exec(words.iter().map(|word| (*word).to_owned()).collect());
@@ -265,6 +276,7 @@ fn f045_f046_f047_json() {
     assert_eq!(volume.paths.len(), 2);
 }
 
+// items: A001 A013
 #[test]
 fn a001_a013_pairs() {
     let pairs = |line: &str| -> Vec<(String, String, bool)> {
@@ -301,6 +313,7 @@ fn a001_a013_pairs() {
     assert_eq!(got, [("a", None), ("b", Some("\"c d\"")), ("e", Some(""))]);
 }
 
+// items: G001 G002
 #[test]
 fn g001_g002_stages() {
     let dockerfile = valid("ARG v=1\nFROM --platform=$P a:$v aS Base\nFROM base\n");
