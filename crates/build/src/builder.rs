@@ -342,9 +342,9 @@ fn resources(request: &BuildRequest) -> Option<pb::LinuxResources> {
         memory: wanted.memory.map_or(0, |memory| memory as i64),
         memory_swap: wanted.memory_swap.unwrap_or(0),
         cpu_shares: wanted.cpu_shares.unwrap_or(0),
-        cpu_period: wanted.cpus.map_or(0, |_| PERIOD),
-        cpu_quota: wanted.cpus.map_or(0, |cpus| (cpus * PERIOD as f64) as i64),
+        cpu_period: wanted.cpus.map(|_| PERIOD).or(wanted.cpu_period).unwrap_or(0),
+        cpu_quota: wanted.cpus.map(|cpus| (cpus * PERIOD as f64) as i64).or(wanted.cpu_quota).unwrap_or(0),
         cpuset_cpus: wanted.cpuset_cpus.clone().unwrap_or_default(),
-        cpuset_mems: String::new(),
+        cpuset_mems: wanted.cpuset_mems.clone().unwrap_or_default(),
     })
 }

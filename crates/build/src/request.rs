@@ -82,10 +82,14 @@ pub struct Resources {
     pub cpus: Option<f64>,
     /// Relative weight.
     pub cpu_shares: Option<u64>,
+    /// Microseconds of a period; instead of `cpus`.
+    pub cpu_period: Option<u64>,
+    /// Microseconds of CPU time in each period; instead of `cpus`.
+    pub cpu_quota: Option<i64>,
     /// CPUs to run on.
     pub cpuset_cpus: Option<String>,
-    /// Processes.
-    pub pids: Option<i64>,
+    /// Memory nodes to use.
+    pub cpuset_mems: Option<String>,
 }
 
 /// The network of the steps.

@@ -14,11 +14,18 @@ pub(crate) fn check(filename: &str, text: &str, request: &BuildRequest) -> Resul
     if let Some(asked) = request.build_args.get("BUILDKIT_SYNTAX") {
         return if is_built_in(asked) { Ok(()) } else { Err(BuildError::Input(refusal(asked))) };
     }
-    let Some(directive) = detect_syntax(text).filter(|directive| !is_built_in(&directive.value)) else { return Ok(()) };
+    match foreign(text) {
+        None => Ok(()),
+        Some(error) => Err(BuildError::dockerfile(&[error], filename, text, request.color)),
+    }
+}
+
+/// Returns the error of a directive that asks for another frontend.
+fn foreign(text: &str) -> Option<Diagnostic> {
+    let directive = detect_syntax(text).filter(|directive| !is_built_in(&directive.value))?;
     let place = Place { span: directive.span, lines: directive.lines };
-    let error = Diagnostic::error(Phase::Build, place, refusal(&directive.value))
-        .with_hint("remove the directive to build with the built-in frontend, which speaks docker/dockerfile");
-    Err(BuildError::dockerfile(&[error], filename, text, request.color))
+    let error = Diagnostic::error(Phase::Build, place, refusal(&directive.value));
+    Some(error.with_hint("remove the directive to build with the built-in frontend, which speaks docker/dockerfile"))
 }
 
 fn refusal(asked: &str) -> String {
@@ -44,6 +51,24 @@ mod tests {
         }
         for name in ["", "example.com/frontend", "evil/dockerfile", "docker/dockerfile-x"] {
             assert!(!is_built_in(name), "{name}");
+        }
+    }
+
+    // items: F025
+    #[test]
+    fn other_frontends_are_refused_with_the_line() {
+        for (text, expect) in [
+            ("# escape=`\n# syntax=example.com/frontend opt=1\nFROM x\n", Some(("example.com/frontend opt=1", 2))),
+            ("// syntax=example.com/frontend\n", Some(("example.com/frontend", 1))),
+            ("#!/x\n# syntax = example.com/frontend\n", Some(("example.com/frontend", 2))),
+            ("{\"syntax\": \"example.com/frontend\"}", Some(("example.com/frontend", 1))),
+            ("# syntax=docker/dockerfile:1.7 # x\nFROM x\n", None),
+            ("# a\n# syntax=example.com/frontend\nFROM x\n", None),
+            ("FROM x\n", None),
+        ] {
+            let found = foreign(text).map(|error| (error.message, error.lines.start));
+            let expect = expect.map(|(asked, line)| (refusal(asked), line));
+            assert_eq!(found, expect, "{text}");
         }
     }
 }

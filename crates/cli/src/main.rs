@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod exchange;
+mod limits;
 mod signals;
 mod ui;
 mod value;

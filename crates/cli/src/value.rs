@@ -27,6 +27,24 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
+/// Parses a limit of memory and swap: a size, or -1 for none.
+pub(crate) fn memory_swap(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { size(text).map(|bytes| bytes as i64) }
+}
+
+/// Parses a list of numbers and ranges such as `0-3,5`.
+pub(crate) fn number_list(text: &str) -> Result<String, String> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
+    let valid = |part: &str| match part.split_once('-') {
+        Some((first, last)) => matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last),
+        None => number(part).is_some(),
+    };
+    if text.split(',').all(valid) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("invalid list `{text}`: expected numbers and ranges, such as 0-3,5"))
+}
+
 /// Parses `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -177,6 +195,16 @@ mod tests {
         assert_eq!(add_host("a:::1"), Ok(("a".into(), "::1".into())));
         assert!(add_host("a").is_err());
         assert!(add_host("a:b").is_err());
+    }
+
+    #[test]
+    fn number_lists() {
+        for text in ["0", "0,2", "0-3", "0-3,5,7-7"] {
+            assert!(number_list(text).is_ok(), "{text}");
+        }
+        for text in ["", ",", "0,", "3-0", "a", "0-", "-1", "+1", "0 1", "99999"] {
+            assert!(number_list(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use rbuild_build::{
     BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DeviceGrants, DockerfileSource, NetworkMode,
-    NoCache, OutputSpec, Parts, Resources, SecretSource, SshSource, Ulimit,
+    NoCache, OutputSpec, Parts, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
 use crate::exchange;
+use crate::limits::Limits;
 use crate::ui::{self, Failure};
 use crate::value;
-use crate::world::{World, stdin, stdout, variable, variable_or_empty};
+use crate::world::{World, chain, stdin, stdout, variable, variable_or_empty};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -81,12 +82,8 @@ pub(crate) struct Args {
     /// Cgroup below which RUN steps run
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_parent: Option<String>,
-    /// Memory limit of each RUN step
-    #[arg(short, long, value_name = "BYTES", value_parser = value::size)]
-    pub(crate) memory: Option<u64>,
-    /// CPU limit of each RUN step, in CPUs
-    #[arg(long, value_name = "NUMBER", value_parser = value::cpus)]
-    pub(crate) cpus: Option<f64>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     /// How progress is shown
     #[arg(long, value_name = "MODE", default_value = "auto", env = "BUILDKIT_PROGRESS", hide_env = true,
           value_parser = ["auto", "tty", "plain", "rawjson", "quiet"])]
@@ -171,7 +168,7 @@ impl Args {
             ulimits: self.ulimits.clone(),
             shm_size: self.shm_size,
             cgroup_parent: self.cgroup_parent.clone(),
-            resources: Resources { memory: self.memory, cpus: self.cpus, ..Resources::default() },
+            resources: self.limits.resources(),
             allow: self.allowed()?,
             devices: self.granted_devices()?,
             cdi_spec_dirs: self.cdi_spec_dirs.clone(),
@@ -315,7 +312,15 @@ const WORTH_TIDYING: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Builds an image and tells what came of it.
 pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
-    let request = args.request(&variable_or_empty).map_err(Failure::User)?;
+    let mut request = args.request(&variable_or_empty).map_err(Failure::User)?;
+    add_proxies(&mut request.build_args, &proxies(world));
+    if request
+        .build_args
+        .get("BUILDKIT_INLINE_CACHE")
+        .is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+    {
+        ui::say("WARNING: BUILDKIT_INLINE_CACHE does nothing: caches inside of images are not written yet");
+    }
     let to_stdout = request.outputs.iter().any(|output| output.attributes.get("dest").is_some_and(|dest| dest == "-"));
     if to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         return Err(Failure::User(
@@ -359,6 +364,26 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
         ui::out(&format!("{}\n", outcome.image_id))?;
     }
     Ok(())
+}
+
+/// Returns the proxies that docker's configuration has for builds.
+fn proxies(world: &World) -> Vec<(&'static str, String)> {
+    // The key of an engine is its address as docker's client has it.
+    let host = variable("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    world.docker_config().proxies(&host).unwrap_or_else(|error| {
+        ui::say(&format!("WARNING: no proxies for the build: {}", chain(&error)));
+        Vec::new()
+    })
+}
+
+/// Adds build arguments for proxies, in both cases as docker does; what the person says in either case goes before.
+fn add_proxies(build_args: &mut BTreeMap<String, String>, proxies: &[(&str, String)]) {
+    for (name, value) in proxies {
+        if !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)) {
+            build_args.insert((*name).to_owned(), value.clone());
+            build_args.insert(name.to_ascii_lowercase(), value.clone());
+        }
+    }
 }
 
 /// Builds until done or told to stop; what runs is then ended before we end.
@@ -426,6 +451,15 @@ mod tests {
         for bad in ["dest=x", "type=nope", "type="] {
             assert!(output(bad).is_err(), "{bad}");
         }
+    }
+
+    // items: A010
+    #[test]
+    fn proxies_of_the_configuration() {
+        let mut args = BTreeMap::from([("https_proxy".to_owned(), "own".to_owned())]);
+        add_proxies(&mut args, &[("HTTP_PROXY", "h".to_owned()), ("HTTPS_PROXY", "s".to_owned())]);
+        let args: Vec<_> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(args, ["HTTP_PROXY=h", "http_proxy=h", "https_proxy=own"]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "BYTES", value_parser = value::size)]
     pub(crate) memory: Option<u64>,
     /// Limit of memory and swap, -1 for unlimited swap
-    #[arg(long, value_name = "BYTES", value_parser = memory_swap, allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", value_parser = value::memory_swap, allow_hyphen_values = true)]
     pub(crate) memory_swap: Option<i64>,
     /// CPU limit, in CPUs
     #[arg(long, value_name = "NUMBER", value_parser = value::cpus)]
@@ -183,10 +183,6 @@ fn absolute_target(target: &str) -> Result<PathBuf, String> {
 
 fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| format!("invalid mode `{text}`"))
-}
-
-fn memory_swap(text: &str) -> Result<i64, String> {
-    if text == "-1" { Ok(-1) } else { value::size(text).map(|bytes| bytes as i64) }
 }
 
 /// Parses the values of `--security-opt`.

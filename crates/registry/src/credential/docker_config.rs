@@ -50,7 +50,7 @@ impl DockerConfig {
         move |source| CredentialError::File { action, path, source }
     }
 
-    fn read(&self) -> Result<Map<String, Value>, CredentialError> {
+    pub(super) fn read(&self) -> Result<Map<String, Value>, CredentialError> {
         let text = match read_limited(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
@@ -76,7 +76,7 @@ impl DockerConfig {
         write_private(&target, &text).map_err(self.failed("writing"))
     }
 
-    fn section<'a>(
+    pub(super) fn section<'a>(
         &self,
         config: &'a Map<String, Value>,
         name: &str,
@@ -88,7 +88,7 @@ impl DockerConfig {
         }
     }
 
-    fn text<'a>(&self, map: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, CredentialError> {
+    pub(super) fn text<'a>(&self, map: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, CredentialError> {
         match map.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty()).map(String::as_str)),

@@ -5,6 +5,7 @@
 
 mod docker_config;
 mod program;
+mod proxies;
 
 use std::fmt;
 use std::io;

@@ -128,7 +128,8 @@ impl Mounts {
     }
 
     fn secret_variable(&mut self, step: &Step, secret: &pb::SecretEnv) -> Result<(), OpsError> {
-        let Some(content) = read_secret(step, &secret.id, secret.optional)? else { return Ok(()) };
+        // One that is not there and need not be is an empty variable, which hides what ENV says.
+        let content = read_secret(step, &secret.id, secret.optional)?.unwrap_or_default();
         let value = String::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
         self.env.push(format!("{}={value}", secret.name));
         Ok(())

@@ -1,5 +1,6 @@
 //! One run of a step: from inputs to layers.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,8 @@ use crate::worker::{Worker, Writable};
 
 /// The name of the machine that a step sees, as BuildKit has it.
 const HOSTNAME: &str = "buildkitsandbox";
+/// Where programs are looked for if the op does not say.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The process of a step, to be killed from elsewhere.
 #[derive(Default)]
@@ -97,6 +100,7 @@ impl Step {
         if !self.op.cdi_devices.is_empty() {
             self.worker.device_registry().edit(&mut spec, &self.op.cdi_devices)?;
         }
+        spec.env = last_of_each(spec.env);
         let mut handles = std::mem::take(&mut mounts.handles);
         let lease = self.wire(meta, &mut spec, &mut handles)?;
         if let Some(emulator) = emulator {
@@ -260,10 +264,10 @@ fn not_started(error: rbuild_sandbox::SandboxError, args: &[String]) -> OpsError
     }
 }
 
-/// The environment of the process: its own, then proxies, which never count for the cache.
+/// The environment of the process: its own, then proxies, which never count for the cache; `PATH` always.
 fn environment(meta: &pb::Meta) -> Vec<String> {
     let mut env = meta.env.clone();
-    let Some(proxy) = &meta.proxy_env else { return env };
+    let proxy = meta.proxy_env.clone().unwrap_or_default();
     let proxies = [
         ("HTTP_PROXY", &proxy.http_proxy),
         ("HTTPS_PROXY", &proxy.https_proxy),
@@ -275,7 +279,19 @@ fn environment(meta: &pb::Meta) -> Vec<String> {
         env.push(format!("{name}={value}"));
         env.push(format!("{}={value}", name.to_ascii_lowercase()));
     }
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.push(DEFAULT_PATH.to_owned());
+    }
     env
+}
+
+/// Leaves the last of variables that are set several times: programs would take the first.
+fn last_of_each(env: Vec<String>) -> Vec<String> {
+    let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut seen = HashSet::new();
+    let mut last: Vec<String> = env.into_iter().rev().filter(|variable| seen.insert(name(variable))).collect();
+    last.reverse();
+    last
 }
 
 fn limits(resources: &pb::LinuxResources) -> Limits {
@@ -289,5 +305,28 @@ fn limits(resources: &pb::LinuxResources) -> Limits {
         cpuset_cpus: text(&resources.cpuset_cpus),
         cpuset_mems: text(&resources.cpuset_mems),
         pids: Pids::Default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // items: A010 R002 M018
+    #[test]
+    fn variables_of_a_process() {
+        let proxy = |http: &str| pb::ProxyEnv { http_proxy: http.to_owned(), ..Default::default() };
+        let env = |own: &[&str], proxy: Option<pb::ProxyEnv>, secrets: &[&str]| {
+            let text = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let meta = pb::Meta { env: text(own), proxy_env: proxy, ..pb::Meta::default() };
+            last_of_each(environment(&meta).into_iter().chain(text(secrets)).collect()).join(" ")
+        };
+        assert_eq!(env(&["PATH=/b", "A=1"], None, &[]), "PATH=/b A=1");
+        assert_eq!(env(&["A=1"], None, &[]), format!("A=1 {DEFAULT_PATH}"));
+        assert_eq!(env(&["PATH=/b"], Some(proxy("p")), &[]), "PATH=/b HTTP_PROXY=p http_proxy=p");
+        assert_eq!(env(&["PATH=/b"], Some(proxy("")), &[]), "PATH=/b");
+        // A secret goes before ENV, a proxy before ARG: what comes last counts.
+        assert_eq!(env(&["T=plain", "PATH=/b"], None, &["T=secret"]), "PATH=/b T=secret");
+        assert_eq!(env(&["PATH=/b", "http_proxy=a"], Some(proxy("p")), &[]), "PATH=/b HTTP_PROXY=p http_proxy=p");
     }
 }
