@@ -51,24 +51,24 @@ fn split_flags(text: &str, range: Span, escape: char) -> (Vec<Flag>, Span) {
             at += 1;
         }
         if at >= range.end || !bytes[at..range.end].starts_with(b"--") {
-            return (flags, from_boundary(text, at, range.end));
+            return (flags, Span::new(boundary(text, at, range.end), range.end));
         }
         let start = at;
         let (word, end, keep) = flag_word(bytes, at, range.end, escape, is_blank);
         at = end;
         if word == "--" {
-            return (flags, from_boundary(text, at, range.end));
+            return (flags, Span::new(boundary(text, at, range.end), range.end));
         }
         if keep {
-            flags.push(Flag { text: word, range: Span::new(start, end) });
+            flags.push(Flag { text: word, range: Span::new(start, boundary(text, end, range.end)) });
         }
     }
 }
 
-/// A flag that ends inside a character leaves bytes of it behind; they go with the flag.
-fn from_boundary(text: &str, at: usize, end: usize) -> Span {
-    let start = (at..=end).find(|at| text.is_char_boundary(*at)).unwrap_or(end);
-    Span::new(start, end)
+/// Returns where the next character begins: a flag that ends inside a character leaves bytes of it behind, and they
+/// go with the flag.
+fn boundary(text: &str, at: usize, end: usize) -> usize {
+    (at..=end).find(|at| text.is_char_boundary(*at)).unwrap_or(end)
 }
 
 /// Reads the flag at `at`: its text, where it ends, and whether it is one (it may be empty without quotes).

@@ -103,3 +103,22 @@ proptest! {
         }
     }
 }
+
+/// A flag is cut at the byte 0x85 wherever it stands; its range ended inside a character, and messages showed no text.
+#[test]
+fn flags_end_on_whole_characters() {
+    let flags =
+        ["--from=\u{c5}x", "--fr\u{85}om=x", "--\u{1f145}", "-- \u{145}", "--form=\u{145}\u{145}x --chown=\u{e005}"];
+    for flag in flags {
+        let source = format!("FROM a\nCOPY {flag} b c\n");
+        let (ast, _) = parse(&source);
+        let node = ast.nodes().last().unwrap();
+        let ranges = node.flags.iter().map(|flag| flag.range).chain([node.arguments]);
+        for range in ranges {
+            assert!(node.text.get(range.start..range.end).is_some(), "{range:?} of {source:?}");
+        }
+        for diagnostic in read(&source).1 {
+            assert!(!diagnostic.span.slice(&source).is_empty(), "{diagnostic:?}");
+        }
+    }
+}
