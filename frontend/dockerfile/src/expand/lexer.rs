@@ -3,7 +3,10 @@
 //! Where shells differ from this, this follows BuildKit, because Dockerfiles are written for it.
 
 use super::digits::is_digit;
-use super::{Environment, ExpandCause, ExpandError, Expansion, Lexer, MAX_NESTING, MAX_VALUE, WordsExpansion, pattern};
+use super::{
+    Environment, ExpandCause, ExpandError, Expansion, Lexer, MAX_NESTING, MAX_VALUE, SHOWN, WordsExpansion, pattern,
+    shortened,
+};
 use std::collections::BTreeSet;
 
 pub(super) fn word<E: Environment + ?Sized>(
@@ -87,12 +90,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
     }
 
     fn failure(self, cause: ExpandCause) -> ExpandError {
-        const SHOWN: usize = 200;
-        let mut word: String = self.source.chars().take(SHOWN).collect();
-        if word.len() < self.source.len() {
-            word.push('…');
-        }
-        ExpandError { word, cause, unset: self.unset }
+        ExpandError { word: shortened(self.source, SHOWN), cause: cause.shortened(), unset: self.unset }
     }
 
     fn peek(&self) -> Option<char> {

@@ -113,6 +113,37 @@ pub enum ExpandCause {
     TooLong(String),
 }
 
+/// The most characters of a word, name or pattern that an error repeats, and of a message that a word gives.
+const SHOWN: usize = 200;
+const SHOWN_MESSAGE: usize = 1000;
+
+impl ExpandCause {
+    /// Cuts texts that expansion has made long.
+    fn shortened(self) -> Self {
+        match self {
+            Self::Required { name, message } => {
+                Self::Required { name: shortened(&name, SHOWN), message: shortened(&message, SHOWN_MESSAGE) }
+            }
+            Self::Pattern { pattern, reason } => Self::Pattern { pattern: shortened(&pattern, SHOWN), reason },
+            Self::TooDeep(name) => Self::TooDeep(shortened(&name, SHOWN)),
+            Self::TooLong(name) => Self::TooLong(shortened(&name, SHOWN)),
+            short @ (Self::Unmatched(_)
+            | Self::MissingBrace
+            | Self::MissingSlash
+            | Self::BadSubstitution
+            | Self::UnsupportedModifier(_)) => short,
+        }
+    }
+}
+
+/// Returns the first `limit` characters of `text`, and a sign if there are more.
+fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Expands words under one escape token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lexer {

@@ -315,6 +315,24 @@ fn x46_values_are_capped() {
     }
 }
 
+/// X46: an error repeats the beginning of what expansion has made long.
+#[test]
+fn x46_errors_are_short() {
+    let environment = BTreeMap::from([("M".to_owned(), "x".repeat(MAX_VALUE))]);
+    let name = "n".repeat(MAX_VALUE);
+    let words = [
+        "${M#\\x$M}".to_owned(),
+        "${NO:?$M}".to_owned(),
+        format!("${{{name}:?}}"),
+        format!("${{{name}:-$M$M}}"),
+        format!("${{{name}:-{}", "${A:-".repeat(MAX_NESTING + 1)),
+    ];
+    for word in words {
+        let error = Lexer::new('\\').word(&word, &environment).unwrap_err().to_string();
+        assert!(error.len() < 2000, "{} bytes", error.len());
+    }
+}
+
 /// X47: patterns take time in pattern times text, and what would take too long is refused.
 #[test]
 fn x47_patterns_are_bounded() {
