@@ -2,7 +2,7 @@
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release/rbuild
 
-.PHONY: all build demo test bench check fmt clean
+.PHONY: all build demo test bench fuzz check fmt clean
 
 all: build
 
@@ -23,6 +23,10 @@ test:
 # Times rbuild beside its peers in the same run.
 bench: build
 	scripts/bench.sh $(RELEASE)
+
+# Feeds the parsers with hostile input: FUZZ_SECONDS (1800) for each target, FUZZ_JOBS (2) at a time.
+fuzz:
+	scripts/fuzz.sh
 
 check:
 	cargo fmt --check
