@@ -38,6 +38,9 @@ pub enum BuildError {
     Interrupted(u8),
 }
 
+/// The most errors of a Dockerfile that are shown: each is looked up in all of the text.
+const MAX_SHOWN: usize = 50;
+
 impl BuildError {
     /// Returns an error of the person's input.
     pub(crate) fn input(error: impl std::fmt::Display) -> Self {
@@ -63,11 +66,16 @@ impl BuildError {
         Self::Engine(Self::chain(&error))
     }
 
-    /// Renders the diagnostics of a Dockerfile.
+    /// Renders the diagnostics of a Dockerfile, of very many errors the first.
     pub(crate) fn dockerfile(diagnostics: &[Diagnostic], filename: &str, text: &str, color: bool) -> Self {
         let color = if color { render::Color::Always } else { render::Color::Never };
         let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
-        let rendered: Vec<_> = errors.clone().map(|error| render::render(error, filename, text, color)).collect();
+        let shown = errors.clone().take(MAX_SHOWN).map(|error| render::render(error, filename, text, color));
+        let mut rendered: Vec<_> = shown.collect();
+        match errors.clone().skip(MAX_SHOWN).count() {
+            0 => {}
+            more => rendered.push(format!("{more} more errors are not shown\n")),
+        }
         let first = errors.map(|error| error.to_string()).next().unwrap_or_default();
         Self::Dockerfile { first, rendered: rendered.join("\n") }
     }

@@ -7,7 +7,6 @@ use crate::instruction::{CommandLine, Instruction, Port, Statement};
 use crate::literal::quote;
 use crate::source::Place;
 use crate::stage::{MetaArg, Stage};
-use crate::suggest::nearest;
 
 /// Where a warning belongs, and the comments there that may switch its rule off.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,7 @@ impl Linter {
     /// of the stage without a value: those are declared.
     pub fn undefined_var<'a>(&mut self, at: impl Into<At<'a>>, name: &str, known: impl IntoIterator<Item = &'a str>) {
         let mut message = format!("Usage of undefined variable '${name}'");
-        if let Some(near) = nearest(name, known, true) {
+        if let Some(near) = self.nearest(name, known) {
             message.push_str(&format!(" (did you mean ${near}?)"));
         }
         self.report(&rules::UNDEFINED_VAR, at, message);
@@ -69,7 +68,7 @@ impl Linter {
         known: impl IntoIterator<Item = &'a str>,
     ) {
         let mut message = format!("FROM argument '{name}' is not declared");
-        if let Some(near) = nearest(name, known, true) {
+        if let Some(near) = self.nearest(name, known) {
             message.push_str(&format!(" (did you mean {near}?)"));
         }
         self.report(&rules::UNDEFINED_ARG_IN_FROM, at, message);

@@ -14,6 +14,7 @@ pub use options::{CheckOptions, OptionError};
 pub use rules::*;
 
 use crate::diagnostic::Diagnostic;
+use crate::suggest::nearest;
 
 /// A lint rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,25 +29,42 @@ pub struct Rule {
     pub experimental: bool,
 }
 
+/// The most warnings that are kept; one more says that there are more.
+pub const MAX_WARNINGS: usize = 10_000;
+
+/// How often a near name is looked for: it takes time for each name there is.
+const MAX_SUGGESTIONS: usize = 100;
+
 /// Collects the warnings of the rules that are on.
 #[derive(Debug, Clone, Default)]
 pub struct Linter {
     options: CheckOptions,
     diagnostics: Vec<Diagnostic>,
+    suggestions: usize,
 }
 
 impl Linter {
     /// Returns a linter under `options`.
     pub fn new(options: CheckOptions) -> Self {
-        Self { options, diagnostics: Vec::new() }
+        Self { options, diagnostics: Vec::new(), suggestions: 0 }
     }
 
     /// Reports `message` of `rule` at `at`, unless the options or a `check=` in the comments there switch it off.
     pub fn report<'a>(&mut self, rule: &'static Rule, at: impl Into<At<'a>>, message: String) {
         let at = at.into();
-        if self.options.allows(rule, at.comments) {
-            self.diagnostics.push(Diagnostic::lint(rule, at.place, message));
+        if self.diagnostics.len() > MAX_WARNINGS || !self.options.allows(rule, at.comments) {
+            return;
         }
+        let more = self.diagnostics.len() == MAX_WARNINGS;
+        let message =
+            if more { format!("more than the limit of {MAX_WARNINGS} warnings are not shown") } else { message };
+        self.diagnostics.push(Diagnostic::lint(rule, at.place, message));
+    }
+
+    /// Returns the name in `known` nearest to `name`, as long as there are not too many such questions.
+    fn nearest<'a>(&mut self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+        self.suggestions += 1;
+        (self.suggestions <= MAX_SUGGESTIONS).then(|| nearest(name, known, true)).flatten()
     }
 
     /// Returns the warnings so far, in the order found.
