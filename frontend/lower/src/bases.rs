@@ -59,13 +59,33 @@ fn near(name: &str, plan: &Plan<'_>) -> Option<String> {
 
 /// Looks up what the `units` begin with; all at once, answers in the order of the questions.
 pub(crate) async fn look_up(front: &Frontend<'_>, units: &[usize]) -> Vec<Fallible<Found>> {
-    join_all(units.iter().map(|unit| look_up_one(front, &front.plan.units[*unit]))).await
+    let answers = join_all(units.iter().map(|unit| look_up_one(front, &front.plan.units[*unit]))).await;
+    // The first failure is the one that is told, and looking for near names takes time for each stage.
+    let mut first = true;
+    let mut tell = |Failure { diagnostic, unknown }: Failure| {
+        let near = unknown.filter(|_| std::mem::take(&mut first)).and_then(|name| near(&name, &front.plan));
+        Box::new(diagnostic.with_suggestion(near))
+    };
+    answers.into_iter().map(|answer| answer.map_err(&mut tell)).collect()
 }
 
-async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Fallible<Found> {
+/// Why something could not be looked up.
+struct Failure {
+    diagnostic: Box<Diagnostic>,
+    /// The image's name, if another may be meant.
+    unknown: Option<String>,
+}
+
+impl From<Box<Diagnostic>> for Failure {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self { diagnostic, unknown: None }
+    }
+}
+
+async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Result<Found, Failure> {
     let platform = unit.platform.as_ref().unwrap_or(&front.target_platform);
     if let Some(context) = &unit.context {
-        return look_up_context(front, unit, context, platform).await;
+        return Ok(look_up_context(front, unit, context, platform).await?);
     }
     let Base::Image(name) = &unit.base else {
         return Ok(Found::Scratch);
@@ -73,15 +93,15 @@ async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Fallible<Found> {
     let reference = Reference::parse(name).map_err(|error| misnamed(unit, &front.plan, name, &error.to_string()))?;
     let context = named::find(&reference.familiar(), Some(platform), front.request);
     if let Some(context) = context.map_err(|reason| fail(unit.place, reason))? {
-        return look_up_context(front, unit, &context, platform).await;
+        return Ok(look_up_context(front, unit, &context, platform).await?);
     }
     let many = front.request.names_platforms();
     let prefix = if many { format!("{} ", platform_with_version(platform)) } else { String::new() };
     let shown = format!("[{prefix}internal] load metadata for {reference}");
     let answer = front.bridge.resolve_image(&reference, platform, front.request.resolve_mode, &shown).await;
     let found = answer.map_err(|error| {
-        let error = Diagnostic::error(Phase::Build, unit.place, format!("{name}: {}", error.chain()));
-        Box::new(error.with_suggestion(near(name, &front.plan)))
+        let diagnostic = fail(unit.place, format!("{name}: {}", error.chain()));
+        Failure { diagnostic, unknown: Some(name.clone()) }
     })?;
     Ok(Found::Image { reference: found.reference, image: Box::new(found.image) })
 }
@@ -127,7 +147,7 @@ impl Frontend<'_> {
         let unit = &self.plan.units[index];
         let (asked, is_stage, replaced) = (unit.platform.clone(), unit.stage.is_some(), unit.context.is_some());
         let platform = asked.clone().unwrap_or_else(|| self.target_platform.clone());
-        let mut state = State::empty(platform.clone(), index);
+        let mut state = State::empty(platform.clone(), index, self.globals.variables.none());
         match found {
             Found::Scratch => {
                 state.platform = self.target_platform.clone();

@@ -103,7 +103,7 @@ impl Frontend<'_> {
                     self.spend(child.size(), self.plan.units[index].place)?;
                     child
                 }
-                (None, None) => State::empty(self.target_platform.clone(), index),
+                (None, None) => State::empty(self.target_platform.clone(), index, self.globals.variables.none()),
             };
             self.walked[index] = true;
             let state = Walk::of(self, index, state)?;

@@ -7,7 +7,7 @@ use rbuild_oci::Platform;
 
 use crate::error::{Fallible, fail};
 use crate::text::platform_with_version;
-use crate::variables::Variables;
+use crate::variables::{MAX_VARIABLES, Variables};
 
 /// The name of the argument that fixes times.
 pub(crate) const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -71,6 +71,10 @@ pub(crate) fn read(
     let mut declared: BTreeMap<String, ArgInfo> = BTreeMap::new();
     for meta in &dockerfile.meta_args {
         for arg in &meta.arg.arguments {
+            if declared.len() == MAX_VARIABLES {
+                let message = format!("more than the limit of {MAX_VARIABLES} variables before the first FROM");
+                return Err(fail(meta.place(), message));
+            }
             let name = &arg.name.text;
             let mut uses = BTreeSet::new();
             // A003: a default is not even looked at if the build gives a value.

@@ -59,11 +59,11 @@ pub(crate) struct Own {
 }
 
 impl State {
-    /// Returns a stage upon an empty file system with nothing set.
-    pub(crate) fn empty(platform: Platform, paths: usize) -> Self {
+    /// Returns a stage upon an empty file system with `variables`, of which nothing is set.
+    pub(crate) fn empty(platform: Platform, paths: usize, variables: Variables) -> Self {
         Self {
             output: None,
-            variables: Variables::default(),
+            variables,
             directory: "/".to_owned(),
             user: String::new(),
             exec_platform: None,
@@ -117,10 +117,10 @@ impl State {
         }
     }
 
-    /// Sets a variable in the image and for the following steps.
-    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        self.variables.set(name, value);
-        variables::set_in_list(&mut self.image.config.env, name, value);
+    /// Sets variables in the image and for the following steps.
+    pub(crate) fn set_env(&mut self, pairs: &[(String, String)]) {
+        pairs.iter().for_each(|(name, value)| self.variables.set(name, value));
+        variables::set_in_list(&mut self.image.config.env, pairs);
     }
 
     /// Returns the words that run a command line in the stage's shell.

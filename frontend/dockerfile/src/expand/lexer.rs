@@ -4,8 +4,8 @@
 
 use super::digits::is_digit;
 use super::{
-    Environment, ExpandCause, ExpandError, Expansion, Lexer, MAX_NESTING, MAX_VALUE, SHOWN, WordsExpansion, pattern,
-    shortened,
+    Environment, ExpandCause, ExpandError, Expansion, Lexer, MAX_NESTING, MAX_STEPS, MAX_VALUE, SHOWN, WordsExpansion,
+    pattern, shortened,
 };
 use std::collections::BTreeSet;
 
@@ -67,6 +67,7 @@ struct Walk<'a, E: ?Sized> {
     depth: usize,
     /// What a value may grow to; text that is long already may stay so.
     limit: usize,
+    steps: usize,
     /// The variable looked at last, for errors.
     variable: String,
     used: BTreeSet<String>,
@@ -83,6 +84,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
             raw_escapes: lexer.raw_escapes,
             depth: 0,
             limit: MAX_VALUE.max(source.len()),
+            steps: 0,
             variable: String::new(),
             used: BTreeSet::new(),
             unset: BTreeSet::new(),
@@ -251,7 +253,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(match self.lookup(name) {
+            return Ok(match self.lookup(name)? {
                 Some(value) => value.to_owned(),
                 None if self.lexer.keep_unset => format!("${name}"),
                 None => String::new(),
@@ -266,7 +268,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
         let name = self.name();
         match self.next() {
             None => Err(ExpandCause::MissingBrace),
-            Some('}') => Ok(match self.lookup(name) {
+            Some('}') => Ok(match self.lookup(name)? {
                 Some(value) => value.to_owned(),
                 None if self.lexer.keep_unset => format!("${{{name}}}"),
                 None => String::new(),
@@ -294,7 +296,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
     ) -> Result<String, ExpandCause> {
         name.clone_into(&mut self.variable);
         self.until(Some(stop), raw_escapes, None).map_err(|cause| match cause {
-            cause @ (ExpandCause::TooDeep(_) | ExpandCause::TooLong(_)) => cause,
+            cause @ (ExpandCause::TooDeep(_) | ExpandCause::TooLong(_) | ExpandCause::TooMuch { .. }) => cause,
             _ if self.at == self.source.len() => missing,
             cause => cause,
         })
@@ -304,7 +306,7 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
     fn modified(&mut self, name: &str, operator: char, colon: bool) -> Result<String, ExpandCause> {
         let word = self.inner(name, ('}', "}"), ExpandCause::MissingBrace, matches!(operator, '#' | '%'))?;
         let shown = if colon { format!(":{operator}") } else { operator.to_string() };
-        let value = self.lookup(name);
+        let value = self.lookup(name)?;
         if value.is_none() && self.lexer.keep_unset {
             return Ok(format!("${{{name}{shown}{word}}}"));
         }
@@ -327,7 +329,10 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
                     None => (false, word.as_str()),
                 };
                 let trim = if operator == '#' { pattern::trim_prefix } else { pattern::trim_suffix };
-                trim(glob, value.unwrap_or(""), greedy).map_err(|reason| bad_pattern(glob, reason))
+                let (value, before) = (value.unwrap_or(""), self.steps);
+                let trimmed = trim(glob, value, greedy, &mut self.steps);
+                self.spend(self.steps - before)?;
+                trimmed.map_err(|reason| bad_pattern(glob, reason))
             }
             _ => Err(ExpandCause::UnsupportedModifier(shown)),
         }
@@ -341,11 +346,14 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
         }
         let glob = self.inner(name, ('/', "/"), ExpandCause::MissingSlash, true)?;
         let replacement = self.inner(name, ('}', "}"), ExpandCause::MissingBrace, true)?;
-        let Some(value) = self.lookup(name).or((!self.lexer.keep_unset).then_some("")) else {
+        let Some(value) = self.lookup(name)?.or((!self.lexer.keep_unset).then_some("")) else {
             return Ok(format!("${{{name}/{glob}/{replacement}}}"));
         };
         let replace = if all { pattern::replace_all } else { pattern::replace_first };
-        match replace(&glob, value, &replacement, self.limit) {
+        let before = self.steps;
+        let replaced = replace(&glob, value, &replacement, self.limit, &mut self.steps);
+        self.spend(self.steps - before)?;
+        match replaced {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(ExpandCause::TooLong(name.to_owned())),
             Err(reason) => Err(bad_pattern(&glob, reason)),
@@ -365,15 +373,27 @@ impl<'a, E: Environment + ?Sized> Walk<'a, E> {
         name
     }
 
-    fn lookup(&mut self, name: &str) -> Option<&'a str> {
+    /// Counts steps in the account that this word shares with others.
+    fn spend(&mut self, steps: usize) -> Result<(), ExpandCause> {
+        let too_much = |limit| ExpandCause::TooMuch { name: self.variable.clone(), limit };
+        self.environment.spend(steps).map_err(too_much)
+    }
+
+    fn lookup(&mut self, name: &str) -> Result<Option<&'a str>, ExpandCause> {
         name.clone_into(&mut self.variable);
         let environment: &'a E = self.environment;
         let value = environment.get(name);
+        let steps = value.map_or(1, |value| value.len() + 1);
+        self.steps += steps;
+        if self.steps > MAX_STEPS {
+            return Err(ExpandCause::TooMuch { name: name.to_owned(), limit: MAX_STEPS });
+        }
+        self.spend(steps)?;
         let names = if value.is_some() { &mut self.used } else { &mut self.unset };
         if !names.contains(name) {
             names.insert(name.to_owned());
         }
-        value
+        Ok(value)
     }
 }
 

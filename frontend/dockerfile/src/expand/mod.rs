@@ -4,8 +4,8 @@
 //! that), [`Lexer::heredoc`] is for the body of a file given inline, and [`Lexer::progress`] for names shown
 //! to people. What a word used and what it missed is reported, so that a lint can speak of it.
 //!
-//! A value may grow to [`MAX_VALUE`] bytes and substitutions nest [`MAX_NESTING`] deep; both are refused with
-//! an error that names the variable.
+//! A value may grow to [`MAX_VALUE`] bytes, substitutions nest [`MAX_NESTING`] deep and a word takes [`MAX_STEPS`]
+//! steps; more is refused with an error that names the variable.
 
 mod digits;
 mod lexer;
@@ -20,10 +20,18 @@ pub const MAX_VALUE: usize = 1 << 20;
 /// How deep substitutions nest (`${a:-${b:-…}}`).
 pub const MAX_NESTING: usize = 200;
 
+/// How many steps one word may take: a byte of a variable's value that is looked at, a move of a pattern.
+pub const MAX_STEPS: usize = 1 << 26;
+
 /// Where variables come from.
 pub trait Environment {
     /// Returns the value of `name`, `None` if it is not set.
     fn get(&self, name: &str) -> Option<&str>;
+
+    /// Counts steps that words with these variables take together. An error is the limit that they exceed.
+    fn spend(&self, _steps: usize) -> Result<(), usize> {
+        Ok(())
+    }
 }
 
 /// An environment in which nothing is set.
@@ -111,6 +119,8 @@ pub enum ExpandCause {
     TooDeep(String),
     #[error("value grows beyond {MAX_VALUE} bytes at variable {}", quote(.0))]
     TooLong(String),
+    #[error("expansion takes more than {limit} steps at variable {}", quote(.name))]
+    TooMuch { name: String, limit: usize },
 }
 
 /// The most characters of a word, name or pattern that an error repeats, and of a message that a word gives.
@@ -127,6 +137,7 @@ impl ExpandCause {
             Self::Pattern { pattern, reason } => Self::Pattern { pattern: shortened(&pattern, SHOWN), reason },
             Self::TooDeep(name) => Self::TooDeep(shortened(&name, SHOWN)),
             Self::TooLong(name) => Self::TooLong(shortened(&name, SHOWN)),
+            Self::TooMuch { name, limit } => Self::TooMuch { name: shortened(&name, SHOWN), limit },
             short @ (Self::Unmatched(_)
             | Self::MissingBrace
             | Self::MissingSlash

@@ -1,11 +1,10 @@
 //! Glob patterns of `${name#pattern}`, `${name%pattern}` and `${name/pattern/text}`.
 //!
 //! `*` is any text and `?` any character, both within one line; there are no brackets. Matching walks the set of
-//! reachable positions token by token, so that its time is bounded by pattern times text; what would take more
-//! than [`MAX_STEPS`] is refused.
+//! reachable positions token by token, so that its time is bounded by pattern times text; the steps of a word are
+//! counted in `steps`, and more than [`MAX_STEPS`] are refused.
 
-/// How many steps one match may take.
-const MAX_STEPS: usize = 1 << 26;
+use super::MAX_STEPS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -34,23 +33,23 @@ fn compile(glob: &str) -> Result<Vec<Token>, String> {
 }
 
 /// Takes the shortest (or longest) prefix of `value` that matches off it.
-pub(super) fn trim_prefix(glob: &str, value: &str, longest: bool) -> Result<String, String> {
+pub(super) fn trim_prefix(glob: &str, value: &str, longest: bool, steps: &mut usize) -> Result<String, String> {
     let text: Vec<char> = value.chars().collect();
-    let end = trimmed(&compile(glob)?, &text, longest)?;
+    let end = trimmed(&compile(glob)?, &text, longest, steps)?;
     Ok(text[end..].iter().collect())
 }
 
 /// Takes the shortest (or longest) suffix of `value` that matches off it.
-pub(super) fn trim_suffix(glob: &str, value: &str, longest: bool) -> Result<String, String> {
+pub(super) fn trim_suffix(glob: &str, value: &str, longest: bool, steps: &mut usize) -> Result<String, String> {
     let mut tokens = compile(glob)?;
     tokens.reverse();
     let text: Vec<char> = value.chars().rev().collect();
-    let end = trimmed(&tokens, &text, longest)?;
+    let end = trimmed(&tokens, &text, longest, steps)?;
     Ok(text[end..].iter().rev().collect())
 }
 
-fn trimmed(tokens: &[Token], text: &[char], longest: bool) -> Result<usize, String> {
-    let ends = advance(tokens, text, vec![0], &mut 0)?;
+fn trimmed(tokens: &[Token], text: &[char], longest: bool, steps: &mut usize) -> Result<usize, String> {
+    let ends = advance(tokens, text, vec![0], steps)?;
     Ok(if longest { ends.last() } else { ends.first() }.copied().unwrap_or(0))
 }
 
@@ -60,12 +59,12 @@ pub(super) fn replace_first(
     value: &str,
     replacement: &str,
     limit: usize,
+    steps: &mut usize,
 ) -> Result<Option<String>, String> {
     let tokens = compile(glob)?;
     let text: Vec<char> = value.chars().collect();
-    let mut steps = 0;
-    let Some(start) = starts(&tokens, &text, &mut steps)?.first().copied() else { return Ok(Some(value.to_owned())) };
-    let end = advance(&tokens, &text, vec![start], &mut steps)?.last().copied().unwrap_or(start);
+    let Some(start) = starts(&tokens, &text, steps)?.first().copied() else { return Ok(Some(value.to_owned())) };
+    let end = advance(&tokens, &text, vec![start], steps)?.last().copied().unwrap_or(start);
     let mut out: String = text[..start].iter().collect();
     out.push_str(replacement);
     out.extend(&text[end..]);
@@ -73,15 +72,20 @@ pub(super) fn replace_first(
 }
 
 /// Replaces every match; in `replacement`, `$0` is the matched text, any other `$name` nothing, `$$` a dollar.
-pub(super) fn replace_all(glob: &str, value: &str, replacement: &str, limit: usize) -> Result<Option<String>, String> {
+pub(super) fn replace_all(
+    glob: &str,
+    value: &str,
+    replacement: &str,
+    limit: usize,
+    steps: &mut usize,
+) -> Result<Option<String>, String> {
     let tokens = compile(glob)?;
     let text: Vec<char> = value.chars().collect();
-    let mut steps = 0;
-    let starts = starts(&tokens, &text, &mut steps)?;
+    let starts = starts(&tokens, &text, steps)?;
     let mut out = String::new();
     let (mut search, mut copied) = (0, 0);
     while let Some(start) = starts.get(starts.partition_point(|start| *start < search)).copied() {
-        let end = advance(&tokens, &text, vec![start], &mut steps)?.last().copied().unwrap_or(start);
+        let end = advance(&tokens, &text, vec![start], steps)?.last().copied().unwrap_or(start);
         out.extend(&text[copied..start]);
         // An empty match right behind another one is not replaced a second time.
         if end > copied || start == 0 {

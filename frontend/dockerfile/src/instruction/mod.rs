@@ -37,7 +37,7 @@ pub use label::Label;
 pub use maintainer::Maintainer;
 pub use mount::{Mount, MountError, MountFlag, MountKind, Sharing};
 pub use onbuild::Onbuild;
-pub use run::{HereFile, Network, Run, Script, Security};
+pub use run::{HereFile, MAX_MOUNTS, Network, Run, Script, Security};
 pub use shell::Shell;
 pub use signal::StopSignal;
 pub use sources::{InlineFile, Sources};

@@ -137,6 +137,9 @@ impl Run {
     }
 }
 
+/// The most mounts of a `RUN`.
+pub const MAX_MOUNTS: usize = 1000;
+
 const FLAGS: [(&str, Kind); 4] =
     [("device", Kind::List), ("mount", Kind::List), ("network", Kind::Text), ("security", Kind::Text)];
 
@@ -193,5 +196,9 @@ fn mounts(request: &Request<'_>, flags: &Flags) -> Result<Vec<MountFlag>, Proble
             Problem::new(error.to_string()).suggest(suggestion).at(range)
         })
     };
-    flags.list("mount", request).into_iter().map(read).collect()
+    let flags = flags.list("mount", request);
+    if let Some((_, range)) = flags.get(MAX_MOUNTS) {
+        return Err(Problem::new(format!("RUN has more than the limit of {MAX_MOUNTS} mounts")).at(*range));
+    }
+    flags.into_iter().map(read).collect()
 }

@@ -5,6 +5,7 @@ use crate::literal::quote;
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::source::{Span, Template};
+use std::collections::HashMap;
 
 /// What is copied, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,10 +40,12 @@ impl Sources {
         if heredoc::is_word(&destination.text) {
             return Err(Problem::new(format!("{} cannot accept a heredoc as a destination", request.keyword)));
         }
+        // Of several heredocs of one name the last one counts for all.
+        let bodies = request.node.heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc.body)).collect();
         let mut sources = Self { destination, ..Self::default() };
         for word in words {
             match heredoc::parse(&word.text) {
-                Ok(Some(heredoc)) => sources.files.push(inline_file(request, heredoc)?),
+                Ok(Some(heredoc)) => sources.files.push(inline_file(request, heredoc, &bodies)?),
                 Ok(None) | Err(_) => sources.paths.push(word),
             }
         }
@@ -56,10 +59,8 @@ pub(crate) fn too_few(request: &Request<'_>) -> Problem {
     Problem::new(format!("{} {message}", request.keyword))
 }
 
-fn inline_file(request: &Request<'_>, word: HeredocWord) -> Result<InlineFile, Problem> {
-    // Of several heredocs of one name the last one counts for all.
-    let opened = request.node.heredocs.iter().rev().find(|heredoc| heredoc.name == word.name);
-    let body = opened.map(|heredoc| heredoc.body).unwrap_or_default();
+fn inline_file(request: &Request<'_>, word: HeredocWord, bodies: &HashMap<&str, Span>) -> Result<InlineFile, Problem> {
+    let body = bodies.get(word.name.as_str()).copied().unwrap_or_default();
     let content = body.slice(request.source);
     check_file_name(&word.name)?;
     Ok(InlineFile {

@@ -11,22 +11,21 @@ use super::{NOT_VARIABLES, Walk};
 use crate::error::{Fallible, fail, unexpanded};
 use crate::globals::ArgInfo;
 use crate::text;
+use crate::variables::MAX_VARIABLES;
 
 /// About how many bytes a port takes in memory.
 const PORT_SIZE: usize = 64;
-/// The most variables of a stage.
-const MAX_VARIABLES: usize = 10_000;
 
 impl Walk<'_, '_> {
     pub(super) fn env(&mut self, at: &Statement, env: &Env) -> Fallible<()> {
         self.front.linter.legacy_key_value(at);
         let pairs = self.pairs(at, &env.variables)?;
         let mut history = "ENV".to_owned();
-        for (name, value) in pairs {
-            self.front.linter.secret_name(at, "ENV", &name);
+        for (name, value) in &pairs {
+            self.front.linter.secret_name(at, "ENV", name);
             history.push_str(&format!(" {name}={value}"));
-            self.state.set_env(&name, &value);
         }
+        self.state.set_env(&pairs);
         self.commit(history, false)
     }
 
@@ -54,7 +53,7 @@ impl Walk<'_, '_> {
 
     /// Refuses more variables or labels than any program could be given: looking them up takes time.
     fn count_variables(&self, more: usize) -> Fallible<()> {
-        let declared = self.state.variables.names().count().max(self.state.build_args.len());
+        let declared = self.state.variables.names().len().max(self.state.build_args.len());
         if declared + more > MAX_VARIABLES {
             return Err(fail(self.at, format!("the stage has more than the limit of {MAX_VARIABLES} variables")));
         }

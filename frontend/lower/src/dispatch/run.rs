@@ -1,5 +1,8 @@
 //! `RUN` (inventory section 5).
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use rbuild_dockerfile::instruction::{Mount, MountKind, Network, Run, Script, Security};
 use rbuild_dockerfile::{Environment as _, Lexer, Place, Statement};
 use rbuild_graph::{Output, pb};
@@ -30,7 +33,7 @@ impl Walk<'_, '_> {
         let history = self.run_history(&args);
         let (exec, inputs) = self.exec(at, run, args, mounts)?;
         let words = exec.meta.iter().flat_map(|meta| meta.args.iter().chain(&meta.env));
-        let size = words.map(String::len).sum::<usize>() + name.len();
+        let size = words.map(|word| word.len() + size_of::<String>()).sum::<usize>() + name.len();
         self.front.spend(size, self.at)?;
         let mut metadata = with_command(named(name), &at.original);
         metadata.ignore_cache = self.state.own.ignore_cache;
@@ -69,9 +72,9 @@ impl Walk<'_, '_> {
         if let Some(summary) = summary(run) {
             text.push_str(&format!(" ({summary})"));
         }
-        let mut variables = self.state.variables.clone();
+        let mut variables = Cow::Borrowed(&self.state.variables);
         let secrets = mounts.iter().filter(|(mount, _)| mount.kind == MountKind::Secret);
-        secrets.filter_map(|(mount, _)| mount.env.as_deref()).for_each(|name| variables.set(name, "****"));
+        secrets.filter_map(|(mount, _)| mount.env.as_deref()).for_each(|name| variables.to_mut().set(name, "****"));
         let text = shown(Lexer::progress(self.front.dockerfile.escape), &text, &variables);
         self.step_name(&text, command)
     }
@@ -80,12 +83,16 @@ impl Walk<'_, '_> {
     /// at the first place.
     fn run_history(&self, args: &[String]) -> String {
         let mut values: Vec<(&str, String)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for (name, value) in &self.state.build_args {
             let current = self.state.variables.get(name).map(str::to_owned);
             let value = current.or_else(|| value.clone()).unwrap_or_default();
-            match values.iter_mut().find(|(known, _)| known == name) {
-                Some((_, place)) => *place = value,
-                None => values.push((name, value)),
+            match places.get(name.as_str()) {
+                Some(place) => values[*place].1 = value,
+                None => {
+                    places.insert(name, values.len());
+                    values.push((name, value));
+                }
             }
         }
         let mut words = Vec::new();
