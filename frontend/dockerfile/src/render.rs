@@ -63,9 +63,10 @@ fn push_escaped(out: &mut String, c: char) {
 pub fn render(diagnostic: &Diagnostic, file: &str, source: &str, color: Color) -> String {
     let paint = Paint(color);
     let index = LineIndex::new(source);
-    let (label, style) = match diagnostic.severity {
-        Severity::Error => ("error", "1;31"),
-        Severity::Warning => ("warning", "1;33"),
+    let style = style(diagnostic.severity);
+    let label = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
     };
     let name = diagnostic.rule.map(|rule| format!("[{}]", rule.name)).unwrap_or_default();
     let mut out =
@@ -178,8 +179,9 @@ fn columns(c: char) -> usize {
 }
 
 /// Returns the excerpt that BuildKit's clients print under an error: the file and first line, then the lines around
-/// with `>>>` before those of `meant`. Empty if `meant` lies outside the source.
-pub fn excerpt(file: &str, source: &str, meant: &[Lines]) -> String {
+/// with `>>>` before those of `meant`, in the colour of `severity` if there are colours. Empty if `meant` lies outside
+/// the source.
+pub fn excerpt(file: &str, source: &str, meant: &[Lines], severity: Severity, color: Color) -> String {
     let lines: Vec<&str> = source.split('\n').collect();
     let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let (Some(first), Some(last)) =
@@ -205,12 +207,26 @@ pub fn excerpt(file: &str, source: &str, meant: &[Lines]) -> String {
         added += 1;
     }
     let mut out = format!("{}:{first}\n--------------------\n", escaped(file));
+    let marked = Paint(color).on(style(severity), ">>>");
     for (number, line) in (start..=end).zip(lines.iter().skip(start as usize - 1)) {
-        let mark = if meant.iter().any(|lines| lines.contains(number)) { ">>>" } else { "   " };
+        let mark = if meant.iter().any(|lines| lines.contains(number)) { &marked } else { "   " };
         let _ = writeln!(out, " {number:3} | {mark} {}", escaped(line.trim_end_matches('\r')));
     }
     out.push_str("--------------------\n");
     out
+}
+
+/// Returns the numbers of a terminal's bold red or yellow.
+fn style(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "1;31",
+        Severity::Warning => "1;33",
+    }
+}
+
+/// Returns `text` as it stands before an error or warning: bold, in the colour of `severity`.
+pub fn label(text: &str, severity: Severity, color: Color) -> String {
+    Paint(color).on(style(severity), text)
 }
 
 #[derive(Clone, Copy)]

@@ -25,10 +25,12 @@ mod named;
 mod names;
 mod needs;
 mod path;
+mod read;
 mod request;
 mod source_op;
 mod stages;
 mod state;
+mod subrequest;
 mod text;
 mod variables;
 
@@ -36,7 +38,9 @@ pub use bridge::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout
 pub use context::remote_context;
 pub use error::LowerError;
 pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Scan, UsedImage};
+pub use read::read;
 pub use request::{Entitlement, MainContext, NoCache, Request};
+pub use subrequest::{Answer, Findings, Subrequest, answer};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@ use crate::ast::{Ast, Node, PartKind};
 use crate::instruction::Instruction;
 use crate::keyword::Keyword;
 use crate::literal::quote;
-use crate::source::{LineIndex, Lines, Place};
+use crate::source::{LineIndex, Lines, Place, Span};
 use crate::stage::{Dockerfile, Stage};
 use std::collections::BTreeSet;
 
@@ -16,6 +16,18 @@ impl Linter {
     /// MaintainerDeprecated, InvalidDefinitionDescription, ReservedStageName, DuplicateStageName and
     /// ConsistentInstructionCasing. These are reported for stages that are not built, too.
     pub fn file(&mut self, ast: &Ast<'_>, dockerfile: &Dockerfile) {
+        self.instructions(ast, dockerfile);
+        self.stage_names(dockerfile);
+        self.casing(dockerfile);
+    }
+
+    /// Checks a file with an error in an instruction: what is known before that instruction is read (L005).
+    pub fn file_until(&mut self, ast: &Ast<'_>, dockerfile: &Dockerfile, error: Span) {
+        self.instructions(ast, dockerfile);
+        self.retain(|warning| warning.rule == Some(&rules::NO_EMPTY_CONTINUATION) || warning.span.start < error.start);
+    }
+
+    fn instructions(&mut self, ast: &Ast<'_>, dockerfile: &Dockerfile) {
         self.empty_continuations(ast);
         for arg in &dockerfile.meta_args {
             let names: Vec<&str> = arg.arg.arguments.iter().map(|argument| argument.name.text.as_str()).collect();
@@ -38,8 +50,6 @@ impl Linter {
                 }
             }
         }
-        self.stage_names(dockerfile);
-        self.casing(dockerfile);
     }
 
     fn report_plainly(&mut self, rule: &'static Rule, place: Place, message: String) {

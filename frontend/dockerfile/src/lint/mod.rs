@@ -67,6 +67,11 @@ impl Linter {
         (self.suggestions <= MAX_SUGGESTIONS).then(|| nearest(name, known, true)).flatten()
     }
 
+    /// Forgets the warnings that `keep` does not want.
+    fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
+        self.diagnostics.retain(keep);
+    }
+
     /// Returns the warnings so far, in the order found.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -1,6 +1,7 @@
 //! Diagnostics as text: X11, F013.
 
 use crate::read;
+use rbuild_dockerfile::Severity;
 use rbuild_dockerfile::render::{Color, excerpt, render};
 use rbuild_dockerfile::source::Lines;
 
@@ -34,6 +35,13 @@ fn carets_stand_under_wide_text() {
     assert_eq!(lines[4], "  |     ^^^^^^^^");
 }
 
+fn plain(source: &str, meant: &[Lines]) -> String {
+    let plain = excerpt("Dockerfile", source, meant, Severity::Warning, Color::Never);
+    let colored = excerpt("Dockerfile", source, meant, Severity::Warning, Color::Always);
+    assert_eq!(colored.replace("\x1b[1;33m>>>\x1b[0m", ">>>"), plain);
+    plain
+}
+
 // items: F013
 #[test]
 fn f013_excerpt_as_buildkit_prints_it() {
@@ -48,7 +56,7 @@ Dockerfile:3
    5 |     RUN c
 --------------------
 ";
-    assert_eq!(excerpt("Dockerfile", source, &[Lines::single(3)]), want);
-    assert_eq!(excerpt("Dockerfile", source, &[Lines::single(9)]), "");
-    assert!(excerpt("Dockerfile", source, &[Lines { start: 3, end: 4 }]).contains("   4 | >>> RUN b\n"));
+    assert_eq!(plain(source, &[Lines::single(3)]), want);
+    assert_eq!(plain(source, &[Lines::single(9)]), "");
+    assert!(plain(source, &[Lines { start: 3, end: 4 }]).contains("   4 | >>> RUN b\n"));
 }

@@ -233,6 +233,11 @@ pub(crate) fn args(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// Returns a host with ignored files.
+pub(crate) fn host_ignoring(ignored: Vec<String>) -> Host {
+    Host { ignored }
+}
+
 /// Returns a host without ignored files.
 pub(crate) fn host() -> Host {
     Host { ignored: Vec::new() }
