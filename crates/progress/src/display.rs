@@ -46,6 +46,16 @@ impl Mode {
     }
 }
 
+/// How much is said of each warning at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Warnings {
+    /// A line.
+    #[default]
+    Listed,
+    /// What it is about, where to read on, and the lines of the source.
+    Expanded,
+}
+
 /// What is known of the output that is written to.
 #[derive(Clone)]
 pub struct Terminal {
@@ -61,6 +71,8 @@ pub struct Terminal {
     pub limits: LogLimits,
     /// What the work is called in the heading: `Building`, `Pulling`.
     pub phase: &'static str,
+    /// How much is said of warnings.
+    pub warnings: Warnings,
 }
 
 impl std::fmt::Debug for Terminal {
@@ -85,6 +97,7 @@ impl Terminal {
             log_lines: 6,
             limits: LogLimits::default(),
             phase: "Building",
+            warnings: Warnings::Listed,
         }
     }
 
@@ -259,8 +272,9 @@ impl View {
 
     fn finish(&mut self, failure: Option<Failure>) -> io::Result<()> {
         let now = SystemTime::now();
-        let report = failure.as_ref().map(|failure| failure::report(&self.model, failure)).unwrap_or_default();
-        let text = failure::warnings(&self.model.warnings) + &report;
+        let color = self.terminal.color;
+        let report = failure.map(|failure| failure::report(&self.model, &failure, color)).unwrap_or_default();
+        let text = failure::warnings(&self.model.warnings, self.terminal.warnings, color) + &report;
         match &mut self.way {
             Way::Tty(screen) => {
                 if self.model.started.is_some() {

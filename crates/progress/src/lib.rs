@@ -19,7 +19,7 @@ mod log;
 mod plain;
 mod text;
 
-pub use display::{Display, Failure, Mode, Terminal};
+pub use display::{Display, Failure, Mode, Terminal, Warnings};
 pub use draw::{Line, Paint, Size, draw};
 pub use log::LogLimits;
 pub use model::Model;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rbuild_events::{Event, Outcome, Source};
-use rbuild_progress::{Display, Failure, LogLimits, Mode, Size, Terminal};
+use rbuild_progress::{Display, Failure, LogLimits, Mode, Size, Terminal, Warnings};
 
 use crate::terminal::FakeTerminal;
 use crate::{Shared, completed, id, log, started, status, vertex, warning};
@@ -139,7 +139,35 @@ fn a_failure_is_explained_last() {
 #[test]
 fn warnings_are_listed() {
     let plain = show(Mode::Plain, Terminal::none(), &[warning("one"), warning("two"), warning("one")], None).text();
-    assert_eq!(plain, "\n 2 warnings found:\n - one\n - two\n");
+    assert_eq!(plain, "\n 2 warnings found (use --debug to expand):\n - one\n - two\n");
+}
+
+// items: L001
+#[test]
+fn warnings_are_expanded_and_coloured() {
+    let text: std::sync::Arc<str> = "FROM a\nENV \u{1b}x y\nRUN c\n".into();
+    let source = rbuild_events::Source { filename: "Dockerfile".to_owned(), text, lines: (2, 2) };
+    let Event::Warning(found) = warning("Rule: no (line 2)") else { unreachable!("a warning") };
+    let found = [Event::Warning(rbuild_events::Warning { source: Some(source), ..found })];
+    let expanded = Terminal { warnings: Warnings::Expanded, ..Terminal::none() };
+    let plain = show(Mode::Plain, expanded.clone(), &found, None).text();
+    let want = "
+ 1 warning found:
+ - Rule: no (line 2)
+more
+More info: https://help
+Dockerfile:2
+--------------------
+   1 |     FROM a
+   2 | >>> ENV \\u{1b}x y
+   3 |     RUN c
+--------------------
+
+";
+    assert_eq!(plain, want);
+    let colored = show(Mode::Plain, Terminal { color: true, ..expanded }, &found, None).text();
+    let painted = |text: &str| format!("\u{1b}[1;33m{text}\u{1b}[0m");
+    assert_eq!(colored, want.replace("1 warning found:", &painted("1 warning found:")).replace(">>>", &painted(">>>")));
 }
 
 #[test]
