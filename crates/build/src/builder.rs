@@ -7,12 +7,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use rbuild_dockerfile::render::Color;
 use rbuild_dockerfile::{Diagnostic, Dockerfile};
 use rbuild_events::{Event, Reporter, Source, Warning};
 use rbuild_export::Built;
 use rbuild_graph::{Graph, pb};
 use rbuild_images::Images;
-use rbuild_lower::{Entitlement, Lowered, MainContext, Request, ResolveMode, lower};
+use rbuild_lower::{
+    Answer, Entitlement, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer, lower, read,
+};
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_ops::{LayerResults, OpsError, Ref, Worker, resolve};
@@ -66,6 +69,13 @@ pub struct BuildOutcome {
     pub names: Vec<Reference>,
 }
 
+/// What is known before the Dockerfile is read.
+struct Prepared {
+    input: Input,
+    contexts: Contexts,
+    host: Host,
+}
+
 /// One platform's part of a build.
 struct Lowering {
     lowered: Lowered,
@@ -96,27 +106,10 @@ impl Builder {
         if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(BuildError::Input("only one output can go to standard output".to_owned()));
         }
-        let fetcher = Fetcher {
-            job: self.solver.job(self.parts.reporter.clone()),
-            worker: self.worker(request, &Contexts::default()),
-        };
-        let input = match &request.context {
-            ContextSource::Git(_) | ContextSource::Http(_) => {
-                fetcher.input(request, &build_args(request), self.parts.stdin).await?
-            }
-            ContextSource::Directory(_) | ContextSource::Stdin => self.input(request).await?,
-        };
-        syntax::check(&input.filename, &input.text, request)?;
-        let dockerfile = input::parsed(&input, request.color)?;
-        let contexts = contexts(request, &input)?;
+        let Prepared { input, contexts, host } = self.prepare(request).await?;
+        let asked = Request { build_args: build_args(request), ..Request::default() };
+        let dockerfile = read(&input.text, &asked).map_err(|error| self.refused(&error, &input, request.color))?;
         let worker = self.worker(request, &contexts);
-        let ignore = match &input.context {
-            MainContext::Local { exclude, .. } => Matcher::new(exclude).map_err(BuildError::input)?,
-            _ => Matcher::default(),
-        };
-        let (images, reporter) = (self.parts.images.clone(), self.parts.reporter.clone());
-        let (locals, layouts) = (contexts.locals.clone(), contexts.layouts.clone());
-        let host = Host { images, locals, layouts, fetcher, reporter, ignore, asked: Asked::default() };
         let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
             [] => vec![None],
             several => several.iter().cloned().map(Some).collect(),
@@ -137,6 +130,43 @@ impl Builder {
         }
         let built = solved?;
         self.export(request, outputs, built).await
+    }
+
+    /// Answers a question about the Dockerfile, for the first platform; builds nothing. The text comes with colours
+    /// if asked for.
+    ///
+    /// # Errors
+    /// If there is no Dockerfile, or it is wrong and the question is not about that.
+    pub async fn call(&self, asked: Subrequest, request: &BuildRequest, color: Color) -> Result<Answer, BuildError> {
+        let Prepared { input, contexts, host } = self.prepare(request).await?;
+        let platform = request.platforms.first().cloned();
+        let question = frontend_request(request, &input, &contexts.named, platform, false)?;
+        let answered = answer(asked, &input.text, &question, &host, color).await;
+        answered.map_err(|error| self.refused(&error, &input, request.color))
+    }
+
+    /// Finds Dockerfile and contexts.
+    async fn prepare(&self, request: &BuildRequest) -> Result<Prepared, BuildError> {
+        let fetcher = Fetcher {
+            job: self.solver.job(self.parts.reporter.clone()),
+            worker: self.worker(request, &Contexts::default()),
+        };
+        let input = match &request.context {
+            ContextSource::Git(_) | ContextSource::Http(_) => {
+                fetcher.input(request, &build_args(request), self.parts.stdin).await?
+            }
+            ContextSource::Directory(_) | ContextSource::Stdin => self.input(request).await?,
+        };
+        syntax::check(&input.filename, &input.text, request)?;
+        let contexts = contexts(request, &input)?;
+        let ignore = match &input.context {
+            MainContext::Local { exclude, .. } => Matcher::new(exclude).map_err(BuildError::input)?,
+            _ => Matcher::default(),
+        };
+        let (images, reporter) = (self.parts.images.clone(), self.parts.reporter.clone());
+        let (locals, layouts) = (contexts.locals.clone(), contexts.layouts.clone());
+        let host = Host { images, locals, layouts, fetcher, reporter, ignore, asked: Asked::default() };
+        Ok(Prepared { input, contexts, host })
     }
 
     /// Returns what carries out operations for a request.
@@ -176,14 +206,18 @@ impl Builder {
         host: &Host,
         color: bool,
     ) -> Result<Lowering, BuildError> {
-        let lowered = lower(dockerfile, &input.text, request, host).await.map_err(|error| {
-            for warning in error.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
-                self.warn(warning, input);
-            }
-            BuildError::dockerfile(&error.diagnostics, &input.filename, &input.text, color)
-        })?;
+        let lowered = lower(dockerfile, &input.text, request, host).await;
+        let lowered = lowered.map_err(|error| self.refused(&error, input, color))?;
         let graph = Graph::load(&lowered.definition).map_err(BuildError::engine)?;
         Ok(Lowering { lowered, graph })
+    }
+
+    /// Tells the warnings that come before errors, and returns the errors (L005).
+    fn refused(&self, error: &LowerError, input: &Input, color: bool) -> BuildError {
+        for warning in error.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
+            self.warn(warning, input);
+        }
+        BuildError::dockerfile(&error.diagnostics, &input.filename, &input.text, color)
     }
 
     fn warn(&self, warning: &Diagnostic, input: &Input) {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rbuild_dockerfile::{Dockerfile, MAX_FILE, decode, interpret, parse};
+use rbuild_dockerfile::{MAX_FILE, decode};
 use rbuild_lower::MainContext;
 use rbuild_sys::root::Root;
 use rbuild_tree::compress::decompress;
@@ -215,17 +215,6 @@ fn is_archive(spool: &File) -> io::Result<bool> {
     let Ok((_, plain)) = decompress(io::BufReader::new(start)) else { return Ok(false) };
     let mut archive = Archive::new(plain);
     Ok(archive.next_entry().is_ok_and(|entry| entry.is_some()))
-}
-
-/// Parses the Dockerfile; all of its errors come at once.
-pub(crate) fn parsed(input: &Input, color: bool) -> Result<Dockerfile, BuildError> {
-    let (ast, mut diagnostics) = parse(&input.text);
-    let (dockerfile, more) = interpret(&ast);
-    diagnostics.extend(more);
-    if diagnostics.iter().any(rbuild_dockerfile::Diagnostic::is_error) {
-        return Err(BuildError::dockerfile(&diagnostics, &input.filename, &input.text, color));
-    }
-    Ok(dockerfile)
 }
 
 #[cfg(test)]

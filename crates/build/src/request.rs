@@ -165,3 +165,33 @@ pub struct BuildRequest {
     /// Whether errors are rendered with colours.
     pub color: bool,
 }
+
+impl BuildRequest {
+    /// Returns the request to build what is in `context`, everything else left open.
+    pub fn new(context: ContextSource) -> Self {
+        Self {
+            context,
+            dockerfile: DockerfileSource::Default,
+            tags: Vec::new(),
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: NoCache::Off,
+            pull: false,
+            platforms: Vec::new(),
+            outputs: Vec::new(),
+            secrets: BTreeMap::new(),
+            ssh: Vec::new(),
+            build_contexts: BTreeMap::new(),
+            network: NetworkMode::Default,
+            add_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size: None,
+            cgroup_parent: None,
+            resources: Resources::default(),
+            allow: Vec::new(),
+            source_date_epoch: None,
+            color: false,
+        }
+    }
+}
