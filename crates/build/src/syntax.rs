@@ -41,16 +41,56 @@ fn is_built_in(asked: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::ContextSource;
 
+    fn refused(text: &str, argument: Option<&str>) -> Option<String> {
+        let mut request = BuildRequest::new(ContextSource::Stdin);
+        request.build_args.extend(argument.map(|value| ("BUILDKIT_SYNTAX".to_owned(), value.to_owned())));
+        check("Dockerfile", text, &request).err().map(|error| error.to_string())
+    }
+
+    // items: F025
     #[test]
     fn built_in_frontends() {
-        for name in
-            ["docker/dockerfile", "docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "dockerfile.v0"]
-        {
-            assert!(is_built_in(name), "{name}");
+        for name in [
+            "docker/dockerfile",
+            "docker/dockerfile:1",
+            "docker/dockerfile:1@sha256:e3926b821cb9bdaf28fc7010ea44d6f45d45c1edca49789e61d54509b899a204",
+            "docker.io/docker/dockerfile:1.7-labs",
+            "docker/dockerfile-upstream:master",
+            "docker.io/docker/dockerfile-upstream",
+            "dockerfile.v0",
+            "docker/dockerfile:1 and a command line",
+        ] {
+            assert_eq!(refused(&format!("# syntax={name}\nFROM x\n"), None), None, "{name}");
+            assert_eq!(refused("# syntax=example.com/other\n", Some(name)), None, "{name}");
         }
-        for name in ["", "example.com/frontend", "evil/dockerfile", "docker/dockerfile-x"] {
-            assert!(!is_built_in(name), "{name}");
+        for name in
+            ["example.com/frontend", "evil/dockerfile", "docker/dockerfile-x", "example.com/docker/dockerfile:1"]
+        {
+            let said = format!("syntax `{name}`: frontends that are images are not supported yet");
+            assert_eq!(
+                refused(&format!("# syntax={name}\nFROM x\n"), None).unwrap(),
+                format!("failed to solve: {said}")
+            );
+            assert_eq!(refused("# syntax=docker/dockerfile:1\n", Some(name)).unwrap(), said);
+        }
+        assert!(refused("FROM x\n", Some("")).is_some());
+    }
+
+    // items: F024
+    #[test]
+    fn directives_are_found_where_other_languages_have_them() {
+        for (text, is_refused) in [
+            ("\u{feff}# syntax=other\n", true),
+            ("#!/usr/bin/env x\n# escape=`\n# SYNTAX = other\n", true),
+            ("// syntax=other\n", true),
+            ("{\"syntax\": \"other\"}", true),
+            ("# a comment\n# syntax=other\nFROM x\n", false),
+            ("\n# syntax=other\nFROM x\n", false),
+            ("FROM x\n# syntax=other\n", false),
+        ] {
+            assert_eq!(refused(text, None).is_some(), is_refused, "{text}");
         }
     }
 
