@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use rbuild_oci::Digest;
 
-use crate::{Definition, pb};
+use crate::{Definition, Edge, pb};
 
 /// A vertex that is being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,18 +95,25 @@ impl Builder {
 
     /// Returns whether anything that `root` needs, `root` included, is one of `nodes`.
     pub fn needs(&self, root: Output, nodes: &[Node]) -> bool {
-        self.reachable(root).into_iter().any(|node| nodes.contains(&node))
+        self.reachable([root]).into_iter().any(|node| nodes.contains(&node))
     }
 
     /// Makes the definition of `root` and of what it needs; none for the empty file system.
     pub fn finish(&self, root: Option<Output>, infos: Vec<pb::SourceInfo>) -> Definition {
+        self.finish_all(&[root], infos).0
+    }
+
+    /// Makes one definition of all `roots` and of what they need, and returns where each of them is in it.
+    /// The definition's own result is the last that is not the empty file system.
+    pub fn finish_all(
+        &self,
+        roots: &[Option<Output>],
+        infos: Vec<pb::SourceInfo>,
+    ) -> (Definition, Vec<Option<Edge>>) {
         let mut definition = Definition::default();
-        let Some(root) = root else {
-            return definition;
-        };
         let mut digests: HashMap<Node, Digest> = HashMap::new();
         let mut source = pb::Source { infos, ..pb::Source::default() };
-        for node in self.reachable(root) {
+        for node in self.reachable(roots.iter().copied().flatten()) {
             let slot = &self.slots[node.0 as usize];
             let mut op = slot.op.clone();
             op.inputs = slot.inputs.iter().map(|output| input(&digests, *output)).collect();
@@ -123,10 +130,14 @@ impl Builder {
                 definition.ops.push(bytes);
             }
         }
-        let result = pb::Op { inputs: vec![input(&digests, root)], ..pb::Op::default() };
-        definition.ops.push(result.encode_to_vec().into());
-        definition.source = Some(source);
-        definition
+        let edge = |root: Output| Edge { vertex: digests[&root.node], output: root.index };
+        let edges = roots.iter().map(|root| root.map(edge)).collect();
+        if let Some(root) = roots.iter().copied().flatten().next_back() {
+            let result = pb::Op { inputs: vec![input(&digests, root)], ..pb::Op::default() };
+            definition.ops.push(result.encode_to_vec().into());
+            definition.source = Some(source);
+        }
+        (definition, edges)
     }
 
     fn slot(&mut self, node: Node) -> &mut Slot {
@@ -143,22 +154,24 @@ impl Builder {
         }
     }
 
-    /// Returns what `root` needs, each node after its inputs. An input is always an older node or a
+    /// Returns what `roots` need, each node after its inputs. An input is always an older node or a
     /// reserved one without inputs, so this ends.
-    fn reachable(&self, root: Output) -> Vec<Node> {
+    fn reachable(&self, roots: impl IntoIterator<Item = Output>) -> Vec<Node> {
         let mut order = Vec::new();
         let mut seen = vec![false; self.slots.len()];
-        let mut stack = vec![(root.node, 0)];
-        while let Some((node, next)) = stack.pop() {
-            if next == 0 && std::mem::replace(&mut seen[node.0 as usize], true) {
-                continue;
-            }
-            match self.slots[node.0 as usize].inputs.get(next) {
-                None => order.push(node),
-                Some(input) => {
-                    stack.push((node, next + 1));
-                    if !seen[input.node.0 as usize] {
-                        stack.push((input.node, 0));
+        for root in roots {
+            let mut stack = vec![(root.node, 0)];
+            while let Some((node, next)) = stack.pop() {
+                if next == 0 && std::mem::replace(&mut seen[node.0 as usize], true) {
+                    continue;
+                }
+                match self.slots[node.0 as usize].inputs.get(next) {
+                    None => order.push(node),
+                    Some(input) => {
+                        stack.push((node, next + 1));
+                        if !seen[input.node.0 as usize] {
+                            stack.push((input.node, 0));
+                        }
                     }
                 }
             }

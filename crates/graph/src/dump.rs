@@ -1,11 +1,8 @@
-//! A graph as text for people: a numbered list, a tree, DOT for graphviz.
+//! A graph as text for people: a numbered list of all that its ops say.
 
 use std::fmt::{self, Write as _};
 
 use crate::{Graph, Operand, Vertex, pb};
-
-/// Depth from which on a tree is no more indented: a hostile graph shall not print its square.
-const DEEPEST: usize = 40;
 
 impl Graph {
     /// Lists the vertices, inputs first, one paragraph each, with all that they do.
@@ -19,49 +16,6 @@ impl Graph {
             None => writeln!(out, "result scratch"),
         }
         .expect("a string takes everything");
-        out
-    }
-
-    /// Draws the graph from the result down. What a vertex stands upon, its first input, follows at
-    /// the same depth; other inputs branch off before. What was drawn already is only named.
-    pub fn to_tree(&self) -> String {
-        let Some(root) = self.root() else {
-            return "scratch\n".to_owned();
-        };
-        let mut out = String::new();
-        let mut drawn = vec![false; self.vertices().len()];
-        let mut stack = vec![(root, 0, false)];
-        while let Some((edge, depth, branch)) = stack.pop() {
-            let position = self.position(&edge.vertex).expect("loading refuses edges to nowhere");
-            let vertex = &self.vertices()[position];
-            let again = std::mem::replace(&mut drawn[position], true);
-            let mark = if again && !vertex.inputs.is_empty() { " (above)" } else { "" };
-            let bars = "│  ".repeat(depth.min(DEEPEST) - usize::from(branch));
-            let fork = if branch { "├─ " } else { "" };
-            writeln!(out, "{bars}{fork}{}{mark}", one_line(&vertex.name)).expect("a string takes everything");
-            if again {
-                continue;
-            }
-            if let Some((first, others)) = vertex.inputs.split_first() {
-                stack.push((*first, depth, false));
-                stack.extend(others.iter().rev().map(|other| (*other, depth + 1, true)));
-            }
-        }
-        out
-    }
-
-    /// Writes the graph in graphviz' language.
-    pub fn to_dot(&self) -> String {
-        let mut out = String::from("digraph build {\n  rankdir=LR;\n  node [shape=box, fontname=monospace];\n");
-        for (position, vertex) in self.vertices().iter().enumerate() {
-            let label = one_line(&vertex.name).replace('\\', "\\\\").replace('"', "\\\"");
-            writeln!(out, "  v{position} [label=\"{label}\"];").expect("a string takes everything");
-            for input in &vertex.inputs {
-                let from = self.position(&input.vertex).expect("loading refuses edges to nowhere");
-                writeln!(out, "  v{from} -> v{position};").expect("a string takes everything");
-            }
-        }
-        out.push_str("}\n");
         out
     }
 

@@ -9,7 +9,7 @@ use rbuild_oci::{ImageConfig, Platform};
 use crate::context::Context;
 use crate::frontend::Frontend;
 use crate::globals::ArgInfo;
-use crate::lowered::{Lowered, Outline, OutlineArg, OutlineMount, Scan};
+use crate::lowered::{Lowered, Outline, OutlineArg, OutlineMount, Overview, Scan, StageResult};
 use crate::names::{internal, named};
 use crate::request::MainContext;
 use crate::source_op;
@@ -32,6 +32,7 @@ impl Frontend<'_> {
         let define = |output: Option<Output>| self.builder.finish(output, vec![info.clone()]);
         let scan = self.scan(&define);
         let definition = define(self.target_state().output);
+        let overview = self.request.all_stages.then(|| self.overview(info.clone()));
         let outline = self.outline(target);
         let state = self.states[target].take().expect("the target has been walked");
         Lowered {
@@ -44,7 +45,21 @@ impl Frontend<'_> {
             outline,
             scan,
             bases: self.used,
+            overview,
         }
+    }
+
+    fn overview(&self, info: pb::SourceInfo) -> Overview {
+        let stages = 0..self.plan.declared;
+        let outputs: Vec<_> =
+            stages.clone().map(|stage| self.states[stage].as_ref().and_then(|state| state.output)).collect();
+        let (definition, edges) = self.builder.finish_all(&outputs, vec![info]);
+        let label = |stage: usize| match self.plan.units[stage].label.as_str() {
+            "" => self.plan.units[stage].stage.and_then(|stage| stage.name.clone()).unwrap_or("stage-0".to_owned()),
+            label => label.to_owned(),
+        };
+        let stages = stages.zip(edges).map(|(stage, result)| StageResult { label: label(stage), result });
+        Overview { definition, stages: stages.collect() }
     }
 
     fn target_state(&self) -> &State {

@@ -37,7 +37,7 @@ mod variables;
 pub use bridge::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
 pub use context::remote_context;
 pub use error::LowerError;
-pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Scan, UsedImage};
+pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Overview, Scan, StageResult, UsedImage};
 pub use read::read;
 pub use request::{Entitlement, MainContext, NoCache, Request};
 pub use subrequest::{Answer, Findings, Subrequest, answer};

@@ -2,7 +2,7 @@
 
 use rbuild_dockerfile::diagnostic::Diagnostic;
 use rbuild_dockerfile::source::Lines;
-use rbuild_graph::Definition;
+use rbuild_graph::{Definition, Edge};
 use rbuild_oci::{ImageConfig, Platform, Reference};
 
 /// A Dockerfile as a build graph and an image configuration.
@@ -27,6 +27,8 @@ pub struct Lowered {
     pub scan: Scan,
     /// The images and other outside things the graph begins with, in order of use.
     pub bases: Vec<UsedImage>,
+    /// All stages, if all were read.
+    pub overview: Option<Overview>,
 }
 
 impl Lowered {
@@ -104,4 +106,22 @@ pub struct Scan {
     pub context: Option<Definition>,
     /// Other stages, by name.
     pub stages: Vec<(String, Definition)>,
+}
+
+/// All stages in one graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overview {
+    /// The graph of all stages.
+    pub definition: Definition,
+    /// The stages in the order of the file.
+    pub stages: Vec<StageResult>,
+}
+
+/// A stage in the graph of all stages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageResult {
+    /// What it is called in names of steps: its name, or `stage-` and its number.
+    pub label: String,
+    /// Its result; none for the empty file system.
+    pub result: Option<Edge>,
 }
