@@ -105,11 +105,7 @@ impl Builder {
 
     /// Makes one definition of all `roots` and of what they need, and returns where each of them is in it.
     /// The definition's own result is the last that is not the empty file system.
-    pub fn finish_all(
-        &self,
-        roots: &[Option<Output>],
-        infos: Vec<pb::SourceInfo>,
-    ) -> (Definition, Vec<Option<Edge>>) {
+    pub fn finish_all(&self, roots: &[Option<Output>], infos: Vec<pb::SourceInfo>) -> (Definition, Vec<Option<Edge>>) {
         let mut definition = Definition::default();
         let mut digests: HashMap<Node, Digest> = HashMap::new();
         let mut source = pb::Source { infos, ..pb::Source::default() };
@@ -117,7 +113,7 @@ impl Builder {
             let slot = &self.slots[node.0 as usize];
             let mut op = slot.op.clone();
             op.inputs = slot.inputs.iter().map(|output| input(&digests, *output)).collect();
-            let bytes = Bytes::from(op.encode_to_vec());
+            let bytes = Bytes::from(op.to_bytes());
             let digest = Digest::of(&bytes);
             digests.insert(node, digest);
             let known = definition.metadata.contains_key(&digest);
@@ -134,7 +130,7 @@ impl Builder {
         let edges = roots.iter().map(|root| root.map(edge)).collect();
         if let Some(root) = roots.iter().copied().flatten().next_back() {
             let result = pb::Op { inputs: vec![input(&digests, root)], ..pb::Op::default() };
-            definition.ops.push(result.encode_to_vec().into());
+            definition.ops.push(result.to_bytes().into());
             definition.source = Some(source);
         }
         (definition, edges)

@@ -17,6 +17,7 @@ pub use source_map::*;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 /// The index that stands for "no input": an empty file system.
 pub const EMPTY: i64 = -1;
@@ -40,6 +41,21 @@ pub struct Op {
     /// Which workers may run it.
     #[prost(message, optional, tag = "11")]
     pub constraints: Option<WorkerConstraints>,
+}
+
+impl Op {
+    /// Returns the bytes whose digest names the vertex.
+    ///
+    /// They are those that Go's encoder makes, which puts what is one of several after all other fields, whatever
+    /// their numbers: so the digest of a vertex is the one that BuildKit's clients and tools show.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (inputs, platform, constraints) = (self.inputs.clone(), self.platform.clone(), self.constraints.clone());
+        let mut bytes = Self { inputs, op: None, platform, constraints }.encode_to_vec();
+        if let Some(kind) = &self.op {
+            kind.encode(&mut bytes);
+        }
+        bytes
+    }
 }
 
 /// What a vertex does.
