@@ -15,9 +15,9 @@ mod track;
 
 pub use builder::{BuildOutcome, Builder, Parts};
 pub use error::BuildError;
-pub use rbuild_ops::DeviceGrants;
 pub use rbuild_dockerfile::render::Color;
 pub use rbuild_lower::{Answer, Findings, Subrequest};
+pub use rbuild_ops::DeviceGrants;
 pub use request::{
     BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource,
     SshSource, Ulimit,

@@ -190,6 +190,8 @@ impl BuildRequest {
             cgroup_parent: None,
             resources: Resources::default(),
             allow: Vec::new(),
+            devices: DeviceGrants::default(),
+            cdi_spec_dirs: Vec::new(),
             source_date_epoch: None,
             color: false,
         }
