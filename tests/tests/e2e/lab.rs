@@ -1,6 +1,6 @@
 //! A place for one test: an environment with nothing of the machine's, a store, contexts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,11 @@ fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its path");
     let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
     let target = profile.parent().expect("target");
-    let status = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo told this test of itself would make it build everything anew.
+    let told = |name: &OsString| name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME";
+    std::env::vars_os().map(|(name, _)| name).filter(told).for_each(|name| drop(cargo.env_remove(name)));
+    let status = cargo
         .args(["build", "-q", "-p", "rbuild-cli", "--target-dir"])
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
