@@ -30,7 +30,7 @@ pub(crate) struct Global {
     /// Directory of the store [default: /var/lib/rbuild, rootless $XDG_DATA_HOME/rbuild]
     #[arg(long, global = true, env = "RBUILD_ROOT", value_name = "DIR", hide_env_values = true)]
     pub(crate) root: Option<PathBuf>,
-    /// When something fails, also say what is needed to report it: version, host, store
+    /// Say more: all about each warning; and when something fails, what is needed to report it
     #[arg(long, short = 'D', global = true)]
     pub(crate) debug: bool,
     /// Directory of the client configuration, with credentials [default: ~/.docker]
@@ -41,6 +41,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<command::build::Args>),
+    Check(command::check::Args),
     Run(Box<command::run::Args>),
     Images(command::images::Args),
     Rmi(command::rmi::Args),
@@ -63,6 +64,7 @@ pub(crate) enum Command {
 /// The names a first word may have without meaning a context.
 const COMMANDS: &[&str] = &[
     "build",
+    "check",
     "run",
     "images",
     "rmi",

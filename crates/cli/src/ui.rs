@@ -56,7 +56,9 @@ impl Failure {
 
 /// Writes one message to standard error; control bytes cannot reach the terminal.
 pub(crate) fn say_error(message: &str) {
-    let _ = writeln!(io::stderr().lock(), "ERROR: {}", escaped(message));
+    let colors = crate::exchange::colors(stderr_is_terminal());
+    let label = if colors { "\u{1b}[1;31mERROR:\u{1b}[0m" } else { "ERROR:" };
+    let _ = writeln!(io::stderr().lock(), "{label} {}", escaped(message));
 }
 
 /// Writes one line to standard error.

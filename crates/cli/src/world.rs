@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use rbuild_events::{Reporter, Silent};
 use rbuild_images::Images;
 use rbuild_network::{Provider, Settings};
+use rbuild_progress::Warnings;
 use rbuild_registry::{Chain, CredentialStore, DockerConfig, Options, Proxies};
 use rbuild_snapshot::{Roots, Strategy, UnpackOptions};
 use rbuild_store::Store;
@@ -26,6 +27,8 @@ pub(crate) struct World {
     pub(crate) host: Host,
     /// Whether the caller is an ordinary user.
     pub(crate) rootless: bool,
+    /// How much is said of warnings.
+    pub(crate) warnings: Warnings,
     store: Store,
     runtime: Runtime,
     options: Options,
@@ -74,6 +77,7 @@ impl World {
         Ok(Self {
             host,
             rootless,
+            warnings: if global.debug { Warnings::Expanded } else { Warnings::Listed },
             store,
             runtime,
             options,

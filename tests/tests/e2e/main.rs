@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 mod cache;
+mod check;
 mod cli;
 mod devices;
 mod dockerfile;

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use rbuild_build::{
     BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DeviceGrants, DockerfileSource, NetworkMode,
-    NoCache, OutputSpec, Parts, SecretSource, SshSource, Ulimit,
+    NoCache, OutputSpec, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
+use crate::command::builder::{interruptible, parts, told};
+use crate::command::call::{self, Call, Format};
 use crate::exchange;
 use crate::limits::Limits;
 use crate::ui::{self, Failure};
 use crate::value;
-use crate::world::{World, chain, stdin, stdout, variable, variable_or_empty};
+use crate::world::{World, chain, variable, variable_or_empty};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -103,6 +105,13 @@ pub(crate) struct Args {
     /// Directory with CDI descriptions of devices (default: /etc/cdi and /var/run/cdi)
     #[arg(long = "cdi-spec-dir", value_name = "DIR")]
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+    /// Answer a question instead of building: `check`, `outline` or `targets`, as text or with `,format=json`
+    #[arg(long, value_name = "METHOD[,format=…]", default_value = "build", hide_default_value = true,
+          value_parser = call::method)]
+    pub(crate) call: call::Method,
+    /// Check the Dockerfile instead of building: short for `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
 }
 
 /// Parses `--output`: attributes, or a path alone (`-` for a tar on standard output).
@@ -129,24 +138,15 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 impl Args {
     /// Returns what the builder is asked.
     pub(crate) fn request(&self, lookup: Lookup<'_>) -> Result<BuildRequest, String> {
-        let given = |pairs: &[(String, Option<String>)]| -> BTreeMap<String, String> {
-            let value =
-                |(key, value): &(String, Option<String>)| Some((key.clone(), value.clone().or_else(|| lookup(key))?));
-            pairs.iter().filter_map(value).collect()
-        };
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect();
         let references = self.tags.iter().map(|tag| tag_reference(tag)).collect::<Result<_, _>>()?;
         let platforms = self.platform.iter().map(|text| text.parse().map_err(|error| format!("--platform: {error}")));
         Ok(BuildRequest {
             context: context(&self.context)?,
-            dockerfile: match self.file.as_deref() {
-                None => DockerfileSource::Default,
-                Some("-") => DockerfileSource::Stdin,
-                Some(path) => DockerfileSource::Path(path.into()),
-            },
+            dockerfile: dockerfile(self.file.as_deref()),
             tags: references,
             target: self.target.clone(),
-            build_args: given(&self.build_args),
+            build_args: given(&self.build_args, lookup),
             labels,
             no_cache: match (self.no_cache, self.no_cache_filter.as_slice()) {
                 (true, _) => NoCache::All,
@@ -173,7 +173,7 @@ impl Args {
             devices: self.granted_devices()?,
             cdi_spec_dirs: self.cdi_spec_dirs.clone(),
             source_date_epoch: lookup("SOURCE_DATE_EPOCH"),
-            color: crate::ui::stderr_is_terminal() && lookup("NO_COLOR").is_none(),
+            color: exchange::colors(ui::stderr_is_terminal()),
         })
     }
 
@@ -218,6 +218,21 @@ fn device_grant(name: &str) -> Option<&str> {
     name.strip_prefix("device").filter(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
+/// Returns the build arguments that have a value: their own, or that of the environment.
+pub(crate) fn given(pairs: &[(String, Option<String>)], lookup: Lookup<'_>) -> BTreeMap<String, String> {
+    let value = |(key, value): &(String, Option<String>)| Some((key.clone(), value.clone().or_else(|| lookup(key))?));
+    pairs.iter().filter_map(value).collect()
+}
+
+/// Returns what `--file` means.
+pub(crate) fn dockerfile(file: Option<&str>) -> DockerfileSource {
+    match file {
+        None => DockerfileSource::Default,
+        Some("-") => DockerfileSource::Stdin,
+        Some(path) => DockerfileSource::Path(path.into()),
+    }
+}
+
 /// Parses a name for the image, which may not carry a digest.
 fn tag_reference(text: &str) -> Result<Reference, String> {
     let reference: Reference = text.parse().map_err(|error| format!("invalid tag `{text}`: {error}"))?;
@@ -228,7 +243,7 @@ fn tag_reference(text: &str) -> Result<Reference, String> {
 }
 
 /// Parses the positional argument.
-fn context(text: &str) -> Result<ContextSource, String> {
+pub(crate) fn context(text: &str) -> Result<ContextSource, String> {
     let is_git = |text: &str| {
         let path = text.split(['#', '?']).next().unwrap_or_default();
         text.starts_with("git://")
@@ -246,7 +261,9 @@ fn context(text: &str) -> Result<ContextSource, String> {
             let path = PathBuf::from(text);
             match std::fs::metadata(&path) {
                 Ok(found) if found.is_dir() => Ok(ContextSource::Directory(path)),
-                Ok(_) => Err(format!("unable to prepare context: `{text}` is not a directory")),
+                Ok(_) => {
+                    Err(format!("unable to prepare context: `{text}` is not a directory; name a Dockerfile with -f"))
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     Err(format!("unable to prepare context: path `{text}` not found"))
                 }
@@ -321,6 +338,13 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     {
         ui::say("WARNING: BUILDKIT_INLINE_CACHE does nothing: caches inside of images are not written yet");
     }
+    match args.call {
+        call::Method::Call(asked) => return call::run(asked, &request, &args.progress, world),
+        call::Method::Build if args.check => {
+            return call::run(Call::check(Format::Text), &request, &args.progress, world);
+        }
+        call::Method::Build => {}
+    }
     let to_stdout = request.outputs.iter().any(|output| output.attributes.get("dest").is_some_and(|dest| dest == "-"));
     if to_stdout && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         return Err(Failure::User(
@@ -328,18 +352,10 @@ pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
         ));
     }
     let mode = if args.quiet { rbuild_progress::Mode::Quiet } else { exchange::mode(&args.progress) };
-    let (reporter, display) = exchange::show(mode, "Building");
-    let parts = Parts {
-        images: world.images().clone(),
-        roots: world.roots(),
-        network: world.network()?,
-        reporter,
-        search_path: variable("PATH").map(Into::into),
-        stdin,
-        stdout,
-    };
+    let (reporter, display) = exchange::show_with(mode, "Building", world.warnings);
     let began = std::time::Instant::now();
-    let built = Builder::new(parts).and_then(|builder| world.runtime().block_on(interruptible(&builder, &request)));
+    let built = Builder::new(parts(world, reporter)?)
+        .and_then(|builder| world.runtime().block_on(interruptible(&builder, builder.build(&request))));
     let failure = built.as_ref().err().map(|error| rbuild_progress::Failure {
         message: String::new(),
         source: match error {
@@ -383,35 +399,6 @@ fn add_proxies(build_args: &mut BTreeMap<String, String>, proxies: &[(&str, Stri
             build_args.insert((*name).to_owned(), value.clone());
             build_args.insert(name.to_ascii_lowercase(), value.clone());
         }
-    }
-}
-
-/// Builds until done or told to stop; what runs is then ended before we end.
-async fn interruptible(builder: &Builder, request: &BuildRequest) -> Result<BuildOutcome, BuildError> {
-    let stop = crate::signals::first();
-    let built = tokio::select! {
-        built = builder.build(request) => Some(built),
-        code = stop => {
-            tokio::spawn(crate::signals::insist());
-            builder.idle().await;
-            return Err(BuildError::Interrupted(code));
-        }
-    };
-    built.expect("the other branch returns")
-}
-
-/// Says what a build says of its failure, and gives the exit code.
-fn told(error: BuildError) -> Failure {
-    match error {
-        BuildError::Dockerfile { rendered, first } => {
-            ui::print_rendered(&rendered);
-            Failure::User(format!("failed to solve: {first}"))
-        }
-        BuildError::Interrupted(code) => {
-            ui::say_error("canceled");
-            Failure::Code(code)
-        }
-        other => Failure::User(other.to_string()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! One file for each command.
 
 pub(crate) mod build;
+pub(crate) mod builder;
+pub(crate) mod call;
+pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod du;
 pub(crate) mod history;
