@@ -167,6 +167,11 @@ impl Platform {
         Ok(platform)
     }
 
+    /// Returns the names of the operating systems and architectures there are.
+    pub fn known_names() -> impl Iterator<Item = &'static str> {
+        SYSTEMS.into_iter().chain(ARCHITECTURES)
+    }
+
     /// Returns the normal form: Go's names, implied variants left out.
     pub fn normalise(mut self) -> Self {
         self.os = match self.os.to_lowercase().as_str() {

@@ -81,7 +81,8 @@ impl Reader<'_> {
             Err(error) => {
                 let place = Place { span: directive.span, lines: directive.lines };
                 let message = format!("failed to parse check options: {error}");
-                self.diagnostics.push(Diagnostic::error(Phase::Parse, place, message));
+                let diagnostic = Diagnostic::error(Phase::Parse, place, message);
+                self.diagnostics.push(diagnostic.with_suggestion(error.suggestion()));
             }
         }
     }

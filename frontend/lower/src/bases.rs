@@ -13,7 +13,7 @@ use crate::lowered::{BaseImage, UsedImage};
 use crate::named::{self, Kind, NamedContext};
 use crate::names::{Step, named, with_command};
 use crate::source_op;
-use crate::stages::{Base, Plan, Unit};
+use crate::stages::{Base, Plan, Unit, near_platform};
 use crate::state::{State, empty_image, location};
 use crate::text::platform_with_version;
 
@@ -63,7 +63,10 @@ pub(crate) async fn look_up(front: &Frontend<'_>, units: &[usize]) -> Vec<Fallib
     // The first failure is the one that is told, and looking for near names takes time for each stage.
     let mut first = true;
     let mut tell = |Failure { diagnostic, unknown }: Failure| {
-        let near = unknown.filter(|_| std::mem::take(&mut first)).and_then(|name| near(&name, &front.plan));
+        let told = unknown.filter(|_| std::mem::take(&mut first));
+        let near = told.and_then(|(name, platform)| {
+            near(&name, &front.plan).or_else(|| near_platform(&platform.to_string()))
+        });
         Box::new(diagnostic.with_suggestion(near))
     };
     answers.into_iter().map(|answer| answer.map_err(&mut tell)).collect()
@@ -72,8 +75,8 @@ pub(crate) async fn look_up(front: &Frontend<'_>, units: &[usize]) -> Vec<Fallib
 /// Why something could not be looked up.
 struct Failure {
     diagnostic: Box<Diagnostic>,
-    /// The image's name, if another may be meant.
-    unknown: Option<String>,
+    /// The image's name and platform, if others may be meant.
+    unknown: Option<(String, Platform)>,
 }
 
 impl From<Box<Diagnostic>> for Failure {
@@ -101,7 +104,7 @@ async fn look_up_one(front: &Frontend<'_>, unit: &Unit<'_>) -> Result<Found, Fai
     let answer = front.bridge.resolve_image(&reference, platform, front.request.resolve_mode, &shown).await;
     let found = answer.map_err(|error| {
         let diagnostic = fail(unit.place, format!("{name}: {}", error.chain()));
-        Failure { diagnostic, unknown: Some(name.clone()) }
+        Failure { diagnostic, unknown: Some((name.clone(), platform.clone())) }
     })?;
     Ok(Found::Image { reference: found.reference, image: Box::new(found.image) })
 }

@@ -175,8 +175,10 @@ fn check_options(dockerfile: &Dockerfile, request: &Request) -> Fallible<CheckOp
     let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
     match (&request.check, given) {
         (Some(check), _) => Ok(check.clone()),
-        (None, Some(text)) => CheckOptions::parse(text)
-            .map_err(|error| fail(top(dockerfile), format!("failed to parse BUILDKIT_DOCKERFILE_CHECK: {error}"))),
+        (None, Some(text)) => CheckOptions::parse(text).map_err(|error| {
+            let reason = format!("failed to parse BUILDKIT_DOCKERFILE_CHECK: {error}");
+            Box::new(fail(top(dockerfile), reason).with_suggestion(error.suggestion()))
+        }),
         (None, None) => Ok(dockerfile.check.clone()),
     }
 }

@@ -192,7 +192,8 @@ fn platform(
         linter.constant_platform(stage, &expansion, &parsed.os, &parsed.architecture);
     }
     let known = globals.known_names();
-    let near = || expansion.unset.iter().find_map(|name| nearest(name, known.iter().copied(), true));
+    let argument = || expansion.unset.iter().find_map(|name| nearest(name, known.iter().copied(), true));
+    let near = || argument().or_else(|| near_platform(&expansion.value));
     let wrong = |message: String| Box::new(Diagnostic::error(Phase::Build, place, message).with_suggestion(near()));
     if expansion.value.is_empty() {
         return Err(wrong(format!("empty platform value from expression {}", template.text)));
@@ -201,6 +202,18 @@ fn platform(
     let platform = parsed.map_err(|error| wrong(format!("failed to parse platform {}: {error}", template.text)))?;
     used_args.extend(expansion.used);
     Ok(Some(platform))
+}
+
+/// Returns a platform whose words are known and nearest to those of `text`.
+pub(crate) fn near_platform(text: &str) -> Option<String> {
+    let mut changed = false;
+    let known = |word: &str| Platform::known_names().any(|name| name == word);
+    let words = text.split('/').take(2).map(|word| match known(word) {
+        true => Some(word.to_owned()),
+        false => nearest(word, Platform::known_names(), true).inspect(|_| changed = true),
+    });
+    let words = words.collect::<Option<Vec<String>>>()?;
+    changed.then(|| words.join("/"))
 }
 
 fn undeclared(unset: &BTreeSet<String>, stage: &Stage, globals: &Globals, linter: &mut Linter) {

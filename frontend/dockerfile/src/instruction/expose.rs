@@ -4,6 +4,9 @@ use crate::literal::quote;
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::source::Template;
+use crate::suggest;
+
+const PROTOCOLS: [&str; 3] = ["sctp", "tcp", "udp"];
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -54,6 +57,16 @@ pub enum PortError {
     Ranges { container: String, host: String },
 }
 
+impl PortError {
+    /// Returns the nearest protocol to one that is none.
+    pub fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::Protocol { protocol, .. } => suggest::nearest(&protocol.to_lowercase(), PROTOCOLS, true),
+            _ => None,
+        }
+    }
+}
+
 impl Port {
     /// Reads an expanded word.
     pub fn parse(word: &str) -> Result<Self, PortError> {
@@ -68,7 +81,7 @@ impl Port {
         }
         let protocol = if protocol.is_empty() { "tcp" } else { protocol };
         let lower = protocol.to_lowercase();
-        if !matches!(lower.as_str(), "tcp" | "udp" | "sctp") {
+        if !PROTOCOLS.contains(&lower.as_str()) {
             return Err(PortError::Protocol { word: word.to_owned(), protocol: protocol.to_owned() });
         }
         check_address(address)?;

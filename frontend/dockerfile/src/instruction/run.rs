@@ -9,6 +9,7 @@ use crate::literal::quote;
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::source::{Span, Template};
+use crate::suggest;
 
 /// Runs a command and keeps what it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +90,13 @@ impl Network {
         }
     }
 
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Default, Self::None, Self::Host].into_iter().find(|network| network.as_str() == word)
+    const ALL: [Self; 3] = [Self::Default, Self::None, Self::Host];
+
+    fn parse(word: &str) -> Result<Self, Problem> {
+        Self::ALL.into_iter().find(|network| network.as_str() == word).ok_or_else(|| {
+            let near = suggest::nearest(word, Self::ALL.map(Self::as_str), true);
+            Problem::new(format!("invalid network mode {}", quote(word))).suggest(near)
+        })
     }
 }
 
@@ -103,8 +109,13 @@ impl Security {
         }
     }
 
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Sandbox, Self::Insecure].into_iter().find(|security| security.as_str() == word)
+    const ALL: [Self; 2] = [Self::Sandbox, Self::Insecure];
+
+    fn parse(word: &str) -> Result<Self, Problem> {
+        Self::ALL.into_iter().find(|security| security.as_str() == word).ok_or_else(|| {
+            let near = suggest::nearest(word, Self::ALL.map(Self::as_str), true);
+            Problem::new(format!("security {} is not valid", quote(word))).suggest(near)
+        })
     }
 }
 
@@ -152,14 +163,12 @@ impl Run {
             devices: devices(request, &flags)?,
             mounts: mounts(request, &flags)?,
             network: match flags.text("network") {
-                Some((word, range)) => Network::parse(word)
-                    .ok_or_else(|| Problem::new(format!("invalid network mode {}", quote(word))).at(range))?,
+                Some((word, range)) => Network::parse(word).map_err(|problem| problem.at(range))?,
                 None => Network::default(),
             },
             network_given: flags.is_given("network"),
             security: match flags.text("security") {
-                Some((word, range)) => Security::parse(word)
-                    .ok_or_else(|| Problem::new(format!("security {} is not valid", quote(word))).at(range))?,
+                Some((word, range)) => Security::parse(word).map_err(|problem| problem.at(range))?,
                 None => Security::default(),
             },
         };

@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::source::Template;
+use crate::suggest;
 
 /// Sets the signal that stops the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,15 @@ impl StopSignal {
     /// Flags in front of the signal are not looked at, as BuildKit does not either.
     pub(crate) fn read(request: &Request<'_>) -> Result<Self, Problem> {
         Ok(Self { signal: request.only_argument()? })
+    }
+
+    /// Returns the nearest signal to one that is not valid, with `SIG` if that was written.
+    pub fn nearest(signal: &str) -> Option<String> {
+        let upper = signal.to_uppercase();
+        match upper.strip_prefix("SIG") {
+            Some(name) => suggest::nearest(name, NAMES, true).map(|name| format!("SIG{name}")),
+            None => suggest::nearest(&upper, NAMES, true),
+        }
     }
 
     /// Checks an expanded signal: any number but 0, or a name with or without `SIG`, or `RTMIN+n`, `RTMAX-n`.

@@ -29,6 +29,16 @@ pub enum OptionError {
     Boolean { option: String, value: String },
 }
 
+impl OptionError {
+    /// Returns the nearest option there is.
+    pub fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::Unknown(option) => crate::suggest::nearest(option, ["error", "experimental", "skip"], true),
+            Self::Boolean { .. } => None,
+        }
+    }
+}
+
 impl CheckOptions {
     /// Reads the value of a `check` directive or of `BUILDKIT_DOCKERFILE_CHECK`.
     pub fn parse(text: &str) -> Result<Self, OptionError> {

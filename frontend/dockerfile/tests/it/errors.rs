@@ -54,6 +54,10 @@ fn f012_flags() {
         ("COPY --from=a --from=b c d", "duplicate flag specified: --from"),
         ("COPY --chown a b", "missing a value on flag: --chown"),
         ("COPY --exclude a b", "missing a value on flag: --exclude"),
+        ("COPY --fron a b", "unknown flag: --fron (did you mean from?)"),
+        ("RUN --network=hots x", "invalid network mode \"hots\" (did you mean host?)"),
+        ("RUN --security=insecur x", "security \"insecur\" is not valid (did you mean insecure?)"),
+        ("COPY --link=true --link=false a b", "duplicate flag specified: --link"),
         ("COPY --link= a b", "missing a value on flag: --link"),
         ("COPY --link=yes a b", "expecting boolean value for flag --link, not: yes"),
         ("RUN --network=foo x", "invalid network mode \"foo\""),
@@ -63,6 +67,18 @@ fn f012_flags() {
     ]);
 }
 
+// items: F012
+#[test]
+fn booleans_of_flags() {
+    for (value, expect) in
+        [("", true), ("=true", true), ("=TRUE", true), ("=True", true), ("=false", false), ("=FALSE", false)]
+    {
+        let line = format!("COPY --link{value} a b");
+        let rbuild_dockerfile::Instruction::Copy(copy) = crate::instruction(&line) else { panic!("{line}") };
+        assert_eq!(copy.link, expect, "{line}");
+    }
+}
+
 // items: F022 F023 F026
 #[test]
 fn f022_f023_f026_directives() {
@@ -70,6 +86,7 @@ fn f022_f023_f026_directives() {
         ("# escape=`\n# Escape=`\nFROM a", "only one escape parser directive can be used"),
         ("# escape=x\nFROM a", "invalid escape token 'x' does not match ` or \\"),
         ("# check=foo=bar\nFROM a", "failed to parse check options: invalid check option \"foo\""),
+        ("# check=skp=all\nFROM a", "failed to parse check options: invalid check option \"skp\" (did you mean skip?)"),
         ("# check=skip\nFROM a", "failed to parse check options: invalid check option \"skip\""),
         (
             "# check=error=maybe\nFROM a",

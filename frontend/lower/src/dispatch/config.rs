@@ -188,7 +188,8 @@ impl Walk<'_, '_> {
         let value = self.expand(at, &signal.signal)?;
         if !StopSignal::is_valid(&value) {
             let place = Place { span: signal.signal.span, lines: at.lines };
-            return Err(fail(place, format!("invalid signal: {value}")));
+            let error = fail(place, format!("invalid signal: {value}"));
+            return Err(Box::new(error.with_suggestion(StopSignal::nearest(&value))));
         }
         self.commit(format!("STOPSIGNAL {value}"), false)?;
         self.state.image.config.stop_signal = value;
@@ -202,7 +203,8 @@ impl Walk<'_, '_> {
             let place = Place { span: template.span, lines: at.lines };
             let words = self.front.lexer.words(&template.text, &self.state.variables);
             for word in words.map_err(|error| unexpanded(place, &error))?.words {
-                let port = Port::parse(&word).map_err(|error| fail(place, error.to_string()))?;
+                let port = Port::parse(&word)
+                    .map_err(|error| Box::new(fail(place, error.to_string()).with_suggestion(error.suggestion())))?;
                 self.front.linter.expose(at, &word, &port);
                 self.front.spend(port.range.len() * PORT_SIZE, place)?;
                 ports.extend(port.names());

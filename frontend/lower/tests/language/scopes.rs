@@ -87,6 +87,26 @@ fn words_that_are_not_expanded() {
     }
 }
 
+// items: G006 G007
+#[test]
+fn near_words() {
+    for (text, expect) in [
+        ("FROM --platform=lunix alpine\n", "did you mean linux?"),
+        ("FROM --platform=linux/amd46 missing\n", "did you mean linux/amd64?"),
+        ("FROM --platform=lunix/arm65 missing\n", "did you mean linux/arm64?"),
+        ("FROM scratch\nSTOPSIGNAL SIGTREM\n", "invalid signal: SIGTREM (did you mean SIGTERM?)"),
+        ("FROM scratch\nSTOPSIGNAL kil\n", "invalid signal: kil (did you mean KILL?)"),
+        ("FROM scratch\nEXPOSE 80/tpc\n", "invalid proto: tpc (did you mean tcp?)"),
+        ("FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /\n", "did you mean build?"),
+        ("FROM scratch AS build\nFROM alpine\nRUN --mount=from=biuld,target=/m x\n", "did you mean build?"),
+        ("FROM scratch AS build\nFROM biuld\n", "did you mean build?"),
+    ] {
+        fails(text, expect);
+    }
+    let check = Request { build_args: args(&[("BUILDKIT_DOCKERFILE_CHECK", "skp=all")]), ..request() };
+    fails_with("FROM scratch\n", &check, "(did you mean skip?)");
+}
+
 // items: A008
 #[test]
 fn arguments_of_platforms() {
