@@ -114,6 +114,7 @@ mod tests {
 
     const V6: &str = "::1\tlocalhost ip6-localhost ip6-loopback\n";
 
+    // items: R004
     #[test]
     fn files() {
         let head = format!("127.0.0.1\tlocalhost box\n{V6}");

@@ -116,6 +116,7 @@ impl fmt::Debug for CapSet {
 mod tests {
     use super::*;
 
+    // items: R008
     #[test]
     fn the_default_mask_is_the_fourteen() {
         let names = [

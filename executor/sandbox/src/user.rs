@@ -141,6 +141,7 @@ big:x:4294967296:adm
         assert_eq!(shown, expect, "user `{user}`");
     }
 
+    // items: R003
     #[test]
     fn users_of_all_kinds() {
         check("", "0:0 [] /root");
@@ -174,6 +175,7 @@ big:x:4294967296:adm
         check("-1", "unable to find user -1: no matching entries in passwd file");
     }
 
+    // items: R003
     #[test]
     fn further_groups_are_added_once() {
         let extra = ["wheel", "3", "1001", "3"].map(str::to_owned);

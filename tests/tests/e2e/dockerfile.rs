@@ -178,6 +178,8 @@ fn build_args_and_targets() {
     let lab = Lab::new();
     let dockerfile = "ARG base=busybox\nFROM $base AS one\nARG v=${unset:?no default}\nRUN echo $v > /out\nFROM scratch AS two\nCOPY --from=one /out /\nFROM two AS three\nCOPY --from=nowhere /x /\n";
     check(&lab, dockerfile, &[], &["--build-arg", "v=given", "--target=TWO"], &[("out", "given")]);
+    let unset = "FROM busybox AS p\nARG nowhere_set=default\nRUN echo $nowhere_set > /out\nFROM scratch\nCOPY --from=p /out /\n";
+    check(&lab, unset, &[], &["--build-arg", "nowhere_set"], &[("out", "default")]);
     lab.build(dockerfile, &[], &["--target=two"]).exits(1).says("no default");
     lab.build(dockerfile, &[], &["--target=tow"]).exits(1).says("tow").says("two");
     let context =
@@ -226,6 +228,32 @@ COPY --from=p /t /t
     }
 }
 
+// items: A010 R002
+#[test]
+fn proxies_of_dockers_configuration_reach_steps_and_leave_no_trace() {
+    let lab = Lab::new();
+    let context = lab.context(
+        "FROM busybox AS p\nRUN env | grep -i proxy= | sort > /out; cat /proc/sys/kernel/random/uuid > /id\nFROM scratch\nCOPY --from=p /out /id /\n",
+        &[],
+    );
+    let configure = |text: &str| std::fs::write(lab.at("config").join("config.json"), text).unwrap();
+    let read = |args: &[&str]| {
+        let out = lab.files_of(&context, args);
+        ["out", "id"].map(|name| std::fs::read_to_string(out.join(name)).unwrap())
+    };
+    configure(r#"{"proxies":{"default":{"httpProxy":"http://one.example:1","noProxy":"n.example"}}}"#);
+    let first = read(&["--build-arg", "no_proxy=own.example", "--build-arg", "all_proxy=a"]);
+    let expected = "ALL_PROXY=a\nHTTP_PROXY=http://one.example:1\nNO_PROXY=own.example\nall_proxy=a\nhttp_proxy=http://one.example:1\nno_proxy=own.example\n";
+    assert_eq!(first[0], expected);
+    // Other proxies are no reason to run again, nor is there one in the image.
+    configure(r#"{"proxies":{"default":{"httpProxy":"http://two.example:2"}}}"#);
+    assert_eq!(read(&[]), first);
+    lab.build("FROM busybox\nRUN true\n", &[], &["-t", "app"]).ok();
+    assert!(!lab.inspect("app").to_string().contains("two.example"));
+    configure("{ broken");
+    lab.build("FROM scratch\nCOPY Dockerfile /\n", &[], &[]).ok().says("no proxies for the build");
+}
+
 /// The files that a step's own mounts need are no part of the image.
 // items: R005 T05
 #[test]
@@ -239,4 +267,23 @@ fn steps_leave_only_what_they_wrote() {
     let read = |name: &str| std::fs::read_to_string(found.join(name)).unwrap();
     assert_eq!(read("found"), "");
     assert_eq!(read("times"), "1000\n", "stubs of resolv.conf and hosts leave no new time");
+}
+
+/// Whatever a step mounts: if it writes nothing, its layer has nothing.
+// items: R005 R015 T05
+#[test]
+fn mounts_alone_make_an_empty_layer() {
+    let lab = Lab::new();
+    std::fs::write(lab.at("s"), "pw").unwrap();
+    let mounts = "--mount=type=cache,target=/etc/a/b --mount=type=tmpfs,target=/fresh/t --mount=target=/var/m --mount=source=Dockerfile,target=/etc/file --mount=type=secret,id=s,target=/etc/secret --mount=type=secret,id=s --mount=type=cache,target=/have/empty";
+    let dockerfile = format!(
+        "FROM busybox\nRUN mkdir -p /have/empty && touch -d @1000 /have/empty /have /etc && touch -a -d @2000 /have\nRUN true\nRUN {mounts} true\nRUN {mounts} touch /have/new\nRUN stat -c '%n %Y' /have/empty /have/* /etc > /times; find /etc/a /fresh /var/m /etc/file /etc/secret /run/secrets > /left 2>/dev/null; true\n"
+    );
+    lab.build(&dockerfile, &[], &["-t", "app", "--secret", "id=s,src=s"]).ok();
+    let image = lab.inspect("app");
+    let layers = image["RootFS"]["Layers"].as_array().unwrap();
+    assert_eq!(layers[layers.len() - 4], layers[layers.len() - 3], "a step with mounts adds what one without adds");
+    let shown = lab.say("run --rm --network=none app cat /left /times").ok();
+    assert!(shown.stdout.starts_with("/have/empty 1000\n/have/empty 1000\n/have/new "), "{}", shown.stdout);
+    assert!(shown.stdout.ends_with("/etc 1000\n"), "{}", shown.stdout);
 }

@@ -46,7 +46,7 @@ fn a_caret_points_at_the_mistake() {
     lab.build("FROM scratch\n\nCOPPY a b\n", &[], &[]).exits(1).says("COPPY a b").says("^").says("COPY").says("3");
 }
 
-// items: R007
+// items: R007 R016
 #[test]
 fn failing_step_says_what_failed_and_shows_its_log() {
     let lab = Lab::new();
@@ -54,6 +54,7 @@ fn failing_step_says_what_failed_and_shows_its_log() {
         lab.build("FROM busybox\nRUN echo before && echo to-stderr >&2 && exit 7\n", &[], &["-t", "broken"]).exits(1);
     outcome.says("exit code: 7").says("did not complete successfully").says("before").says("to-stderr");
     lab.say("inspect broken").exits(1);
+    lab.build("FROM scratch\nCOPY Dockerfile /\nRUN true\n", &[], &[]).exits(1).says("RUN true").says("/bin/sh");
     lab.build("FROM busybox\nRUN [\"/not/there\"]\n", &[], &[]).exits(1).says("/not/there");
     lab.build("FROM busybox\nUSER nobody-here\nRUN true\n", &[], &[]).exits(1).says("nobody-here");
     lab.build("FROM busybox\nRUN kill -9 $$\n", &[], &[]).exits(1).says("137");

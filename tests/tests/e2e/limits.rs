@@ -52,6 +52,14 @@ fn root_time_and_processes_are_limited_by_cgroup_files() {
     assert!(matches!(lines[0], "50000 100000" | "50000"), "{printed}");
     assert_eq!(lines[1], (64 << 20).to_string(), "{printed}");
     assert!(lines[2].parse::<u32>().is_ok_and(|pids| (4096..4200).contains(&pids)), "{printed}");
+    let script = format!(
+        "{READ}\nread_limit cpu.max cpu.cfs_quota_us; read_limit cpuset.cpus cpuset.cpus; read_limit cpu.weight cpu.shares"
+    );
+    let printed =
+        lab.step("", &script, &["--cpu-quota=20000", "--cpu-period=50000", "--cpuset-cpus=0", "--cpu-shares=512"]);
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(matches!(lines[0], "20000 50000" | "20000") && lines[1] == "0", "{printed}");
+    assert!(lines[2].parse::<u32>().is_ok_and(|weight| weight == 512 || weight < 100), "{printed}");
 }
 
 // items: R012

@@ -138,6 +138,7 @@ fn without_root() {
     assert_eq!(plan(&spec, &facts), Err(SpecError::NeedsRoot("setting supplementary groups")));
 }
 
+// items: R010
 #[test]
 fn insecure() {
     let mut spec = spec();

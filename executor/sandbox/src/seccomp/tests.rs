@@ -75,6 +75,7 @@ fn every_number_gets_the_verdict_of_the_list() {
     }
 }
 
+// items: R008
 #[test]
 fn the_dangerous_ones_are_out() {
     let list = table::verdicts(Arch::X86_64, CapSet::DEFAULT);
