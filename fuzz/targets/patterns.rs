@@ -46,7 +46,9 @@ fn list(patterns: &[String], path: &[u8]) {
         let name = &path[..end];
         let (matched, below) = matcher.matches_below(as_path(name), &walked);
         walked = below;
-        assert_eq!(matched, matcher.matches(as_path(name)), "a walk and a look agree on {name:?}");
+        if end == path.len() {
+            assert_eq!(matched, matcher.matches(as_path(name)), "a walk and a look agree on {name:?}");
+        }
         assert!(matched || !pruned, "nothing below a pruned directory is taken back: {name:?}");
         pruned |= matched && matcher.prunes(as_path(name));
         if let (Ok(name), true) = (std::str::from_utf8(name), compared) {

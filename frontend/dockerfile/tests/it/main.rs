@@ -10,6 +10,7 @@ mod lints;
 mod mounts;
 mod properties;
 mod render;
+mod second_opinion;
 mod traps;
 
 use rbuild_dockerfile::{Diagnostic, Dockerfile, Instruction, interpret, parse};
