@@ -8,9 +8,27 @@ use rbuild_oci::Digest;
 
 use crate::{Definition, Edge, pb};
 
-/// A vertex that is being built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node(u32);
+/// A vertex that is being built. Nodes are equal if their vertices are.
+#[derive(Debug, Clone, Copy)]
+pub struct Node {
+    slot: u32,
+    /// Which of the times the vertex was added.
+    addition: u32,
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.slot == other.slot
+    }
+}
+
+impl Eq for Node {}
+
+impl std::hash::Hash for Node {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.slot.hash(state);
+    }
+}
 
 impl Node {
     /// Returns one of the node's outputs.
@@ -20,7 +38,7 @@ impl Node {
 }
 
 /// An output of a vertex that is being built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Output {
     /// The vertex.
     pub node: Node,
@@ -32,16 +50,20 @@ pub struct Output {
 ///
 /// Ops are hashed at the end only, so a vertex can be used before it is known: reserve a node, use
 /// its outputs, fill it later (the build context, of which the paths in use are known last). Equal ops
-/// become one node as they are added, so that equal inputs of an op can be told by their nodes.
+/// become one vertex as they are added, so that equal inputs of an op can be told by their nodes.
+///
+/// What is said of a vertex is joined at the end, in the order in which the result is walked: of several names,
+/// that of the last place counts, as BuildKit's clients have it.
 #[derive(Debug, Default)]
 pub struct Builder {
-    slots: Vec<Slot>,
-    index: HashMap<(Vec<Output>, Vec<u8>), Node>,
+    slots: Vec<pb::Op>,
+    additions: Vec<Addition>,
+    index: HashMap<(Vec<Output>, Vec<u8>), u32>,
 }
 
+/// One of the times a vertex was added.
 #[derive(Debug, Default)]
-struct Slot {
-    op: pb::Op,
+struct Addition {
     inputs: Vec<Output>,
     metadata: pb::OpMetadata,
     locations: Vec<pb::Location>,
@@ -63,34 +85,30 @@ impl Builder {
         locations: &[pb::Location],
     ) -> Node {
         let op = pb::Op { inputs: Vec::new(), ..op };
-        let key = (inputs, op.encode_to_vec());
-        let node = match self.index.get(&key) {
-            Some(node) => *node,
-            None => {
-                let node = self.reserve();
-                self.slot(node).op = op;
-                self.slot(node).inputs.clone_from(&key.0);
-                self.index.insert(key, node);
-                node
-            }
-        };
-        self.describe(node, metadata, locations);
-        node
+        let addition = Addition { inputs, metadata: metadata.clone(), locations: locations.to_vec() };
+        let key = (addition.inputs.clone(), op.encode_to_vec());
+        let next = position(self.slots.len());
+        let slot = *self.index.entry(key).or_insert(next);
+        if slot == next {
+            self.slots.push(op);
+        }
+        self.additions.push(addition);
+        Node { slot, addition: position(self.additions.len() - 1) }
     }
 
     /// Returns a node that is to be filled before [`Builder::finish`].
     pub fn reserve(&mut self) -> Node {
-        let node = Node(u32::try_from(self.slots.len()).expect("memory ends before u32 does"));
-        self.slots.push(Slot::default());
-        node
+        self.slots.push(pb::Op::default());
+        self.additions.push(Addition::default());
+        Node { slot: position(self.slots.len() - 1), addition: position(self.additions.len() - 1) }
     }
 
     /// Gives a reserved node its op. It may not have inputs: so no cycle can be made.
     pub fn fill(&mut self, node: Node, source: pb::SourceOp, metadata: &pb::OpMetadata) {
         let kind = Some(pb::Kind::Source(source));
         let constraints = Some(pb::WorkerConstraints::default());
-        self.slot(node).op = pb::Op { op: kind, constraints, ..pb::Op::default() };
-        self.describe(node, metadata, &[]);
+        self.slots[node.slot as usize] = pb::Op { op: kind, constraints, ..pb::Op::default() };
+        self.additions[node.addition as usize].metadata = metadata.clone();
     }
 
     /// Returns whether anything that `root` needs, `root` included, is one of `nodes`.
@@ -110,20 +128,25 @@ impl Builder {
         let mut digests: HashMap<Node, Digest> = HashMap::new();
         let mut source = pb::Source { infos, ..pb::Source::default() };
         for node in self.reachable(roots.iter().copied().flatten()) {
-            let slot = &self.slots[node.0 as usize];
-            let mut op = slot.op.clone();
-            op.inputs = slot.inputs.iter().map(|output| input(&digests, *output)).collect();
-            let bytes = Bytes::from(op.to_bytes());
-            let digest = Digest::of(&bytes);
-            digests.insert(node, digest);
-            let known = definition.metadata.contains_key(&digest);
-            definition.metadata.entry(digest).or_default().merge(&slot.metadata);
-            if !slot.locations.is_empty() {
-                let places = source.locations.entry(digest.to_string()).or_default();
-                places.locations.extend(slot.locations.iter().cloned());
-            }
-            if !known {
-                definition.ops.push(bytes);
+            let digest = match digests.get(&node) {
+                Some(digest) => *digest,
+                None => {
+                    let bytes = self.encode(node, &digests);
+                    let digest = Digest::of(&bytes);
+                    digests.insert(node, digest);
+                    if !definition.metadata.contains_key(&digest) {
+                        definition.ops.push(bytes);
+                    }
+                    digest
+                }
+            };
+            let addition = &self.additions[node.addition as usize];
+            definition.metadata.entry(digest).or_default().merge(&addition.metadata);
+            for location in &addition.locations {
+                let places = &mut source.locations.entry(digest.to_string()).or_default().locations;
+                if !places.contains(location) {
+                    places.push(location.clone());
+                }
             }
         }
         let edge = |root: Output| Edge { vertex: digests[&root.node], output: root.index };
@@ -136,36 +159,30 @@ impl Builder {
         (definition, edges)
     }
 
-    fn slot(&mut self, node: Node) -> &mut Slot {
-        &mut self.slots[node.0 as usize]
+    fn encode(&self, node: Node, digests: &HashMap<Node, Digest>) -> Bytes {
+        let inputs = &self.additions[node.addition as usize].inputs;
+        let mut op = self.slots[node.slot as usize].clone();
+        op.inputs = inputs.iter().map(|output| input(digests, *output)).collect();
+        op.to_bytes().into()
     }
 
-    fn describe(&mut self, node: Node, metadata: &pb::OpMetadata, locations: &[pb::Location]) {
-        let slot = self.slot(node);
-        slot.metadata.merge(metadata);
-        for location in locations {
-            if !slot.locations.contains(location) {
-                slot.locations.push(location.clone());
-            }
-        }
-    }
-
-    /// Returns what `roots` need, each node after its inputs. An input is always an older node or a
-    /// reserved one without inputs, so this ends.
+    /// Returns what `roots` need, each node after its inputs, and each as often as it was added and is needed. An
+    /// input is always an older node or a reserved one without inputs, so this ends.
     fn reachable(&self, roots: impl IntoIterator<Item = Output>) -> Vec<Node> {
         let mut order = Vec::new();
-        let mut seen = vec![false; self.slots.len()];
+        let mut seen = vec![false; self.additions.len()];
         for root in roots {
             let mut stack = vec![(root.node, 0)];
             while let Some((node, next)) = stack.pop() {
-                if next == 0 && std::mem::replace(&mut seen[node.0 as usize], true) {
+                let addition = node.addition as usize;
+                if next == 0 && std::mem::replace(&mut seen[addition], true) {
                     continue;
                 }
-                match self.slots[node.0 as usize].inputs.get(next) {
+                match self.additions[addition].inputs.get(next) {
                     None => order.push(node),
                     Some(input) => {
                         stack.push((node, next + 1));
-                        if !seen[input.node.0 as usize] {
+                        if !seen[input.node.addition as usize] {
                             stack.push((input.node, 0));
                         }
                     }
@@ -174,6 +191,10 @@ impl Builder {
         }
         order
     }
+}
+
+fn position(index: usize) -> u32 {
+    u32::try_from(index).expect("memory ends before u32 does")
 }
 
 fn input(digests: &HashMap<Node, Digest>, output: Output) -> pb::Input {

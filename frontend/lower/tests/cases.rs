@@ -188,6 +188,44 @@ fn m005_m008_mount_targets_and_cache_names() {
     fails("FROM alpine\nRUN --mount=target=. x\n", "invalid mount target \"/\"");
 }
 
+/// BuildKit takes what a tmpfs stands upon for used, though nothing of it is shown: the same ops are wanted here.
+#[test]
+fn tmpfs_mounts_use_all_of_the_context() {
+    let paths = |text: &str| {
+        let graph = common::graph(&ok(text));
+        let local = graph.vertices().iter().find_map(|vertex| match vertex.kind() {
+            pb::Kind::Source(source) if source.identifier == "local://context" => Some(source.clone()),
+            _ => None,
+        });
+        local.expect("a context").attrs.get("local.followpaths").cloned()
+    };
+    assert_eq!(paths("FROM alpine\nCOPY a /\nRUN x\n").as_deref(), Some("[\"a\"]"));
+    assert_eq!(paths("FROM alpine\nCOPY a /\nRUN --mount=type=cache,target=/c x\n").as_deref(), Some("[\"a\"]"));
+    assert_eq!(paths("FROM alpine\nCOPY a /\nRUN --mount=type=tmpfs,target=/t x\n"), None);
+}
+
+/// A vertex that several stages share has the name of the place that a walk from the result meets last.
+#[test]
+fn shared_steps_are_named_as_buildkit_names_them() {
+    let text = "FROM alpine AS build\nRUN x\nFROM alpine AS last\nCOPY --from=build /a /b\n";
+    let names = common::names(&ok(text));
+    assert!(names[0].starts_with("[build 1/2] FROM docker.io/library/alpine"), "{names:?}");
+}
+
+#[test]
+fn all_stages_are_one_graph() {
+    let text = "FROM alpine AS a\nRUN x\nFROM scratch AS b\nFROM a\nCOPY --from=b /y /z\n";
+    let overview = with(text, &Request { all_stages: true, ..request() }).overview.expect("all were read");
+    let labels: Vec<_> = overview.stages.iter().map(|stage| stage.label.as_str()).collect();
+    assert_eq!(labels, ["a", "b", "stage-2"]);
+    let graph = rbuild_graph::Graph::load(&overview.definition).expect("a valid graph");
+    let name = |index: usize| Some(&graph.vertex(&overview.stages[index].result?.vertex)?.name);
+    assert_eq!(name(0).map(String::as_str), Some("[a 2/2] RUN x"));
+    assert_eq!(name(1), None);
+    assert!(name(2).is_some_and(|name| name.contains("COPY --from=b")));
+    assert_eq!(ok(text).overview, None);
+}
+
 // items: M001 M021
 #[test]
 fn m001_m012_bad_mounts() {

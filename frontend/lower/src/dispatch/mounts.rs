@@ -74,10 +74,11 @@ impl Walk<'_, '_> {
     fn file_mount(&mut self, mount: &Mount, source: Source, place: Place) -> Fallible<(Option<Output>, pb::Mount)> {
         let target = mount.target.as_deref().unwrap_or("");
         let source = match (mount.kind, source) {
-            (MountKind::Tmpfs, _) | (MountKind::Cache, Source::Default) => Source::Scratch,
+            (MountKind::Cache, Source::Default) => Source::Scratch,
             (_, source) => source,
         };
-        let mut input = self.mount_source(mount, source, target, place)?;
+        let shown = if mount.kind == MountKind::Tmpfs { Source::Scratch } else { source };
+        let mut input = self.mount_source(mount, shown, target, place)?;
         let mut made = pb::Mount {
             dest: if path::is_absolute(target) {
                 target.to_owned()
@@ -109,6 +110,7 @@ impl Walk<'_, '_> {
             input = Some(self.cache_directory(mount, input));
             made.selector = "/cache".to_owned();
         }
+        // A tmpfs shows nothing of what it stands upon, but BuildKit takes it for used.
         self.use_path(source, &selected);
         Ok((input, made))
     }
