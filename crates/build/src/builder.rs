@@ -14,7 +14,8 @@ use rbuild_export::Built;
 use rbuild_graph::{Graph, pb};
 use rbuild_images::Images;
 use rbuild_lower::{
-    Answer, Entitlement, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer, lower, read,
+    Answer, Bridge, Entitlement, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer, lower,
+    read,
 };
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
@@ -70,16 +71,16 @@ pub struct BuildOutcome {
 }
 
 /// What is known before the Dockerfile is read.
-struct Prepared {
-    input: Input,
-    contexts: Contexts,
-    host: Host,
+pub(crate) struct Prepared {
+    pub(crate) input: Input,
+    pub(crate) contexts: Contexts,
+    pub(crate) host: Host,
 }
 
 /// One platform's part of a build.
-struct Lowering {
-    lowered: Lowered,
-    graph: Graph,
+pub(crate) struct Lowering {
+    pub(crate) lowered: Lowered,
+    pub(crate) graph: Graph,
 }
 
 impl Builder {
@@ -106,14 +107,11 @@ impl Builder {
         if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(BuildError::Input("only one output can go to standard output".to_owned()));
         }
-        let Prepared { input, contexts, host } = self.prepare(request).await?;
-        let asked = Request { build_args: build_args(request), ..Request::default() };
-        let dockerfile = read(&input.text, &asked).map_err(|error| self.refused(&error, &input, request.color))?;
+        let prepared = self.prepare(request).await?;
+        let dockerfile = self.read(request, &prepared)?;
+        let Prepared { input, contexts, host } = prepared;
         let worker = self.worker(request, &contexts);
-        let platforms: Vec<Option<Platform>> = match request.platforms.as_slice() {
-            [] => vec![None],
-            several => several.iter().cloned().map(Some).collect(),
-        };
+        let platforms = platforms(request);
         let mut lowerings = Vec::with_capacity(platforms.len());
         for platform in &platforms {
             let asked = frontend_request(request, &input, &contexts.named, platform.clone(), platforms.len() > 1)?;
@@ -145,8 +143,14 @@ impl Builder {
         answered.map_err(|error| self.refused(&error, &input, request.color))
     }
 
+    /// Reads the Dockerfile; what is wrong with it is told with the warnings found before.
+    pub(crate) fn read(&self, request: &BuildRequest, prepared: &Prepared) -> Result<Dockerfile, BuildError> {
+        let asked = Request { build_args: build_args(request), ..Request::default() };
+        read(&prepared.input.text, &asked).map_err(|error| self.refused(&error, &prepared.input, request.color))
+    }
+
     /// Finds Dockerfile and contexts.
-    async fn prepare(&self, request: &BuildRequest) -> Result<Prepared, BuildError> {
+    pub(crate) async fn prepare(&self, request: &BuildRequest) -> Result<Prepared, BuildError> {
         let fetcher = Fetcher {
             job: self.solver.job(self.parts.reporter.clone()),
             worker: self.worker(request, &Contexts::default()),
@@ -170,7 +174,7 @@ impl Builder {
     }
 
     /// Returns what carries out operations for a request.
-    fn worker(&self, request: &BuildRequest, contexts: &Contexts) -> Arc<Worker> {
+    pub(crate) fn worker(&self, request: &BuildRequest, contexts: &Contexts) -> Arc<Worker> {
         let session = InProcess {
             locals: contexts.locals.clone(),
             secrets: request.secrets.clone(),
@@ -198,12 +202,12 @@ impl Builder {
         Ok(input)
     }
 
-    async fn lower(
+    pub(crate) async fn lower(
         &self,
         dockerfile: &Dockerfile,
         input: &Input,
         request: &Request,
-        host: &Host,
+        host: &dyn Bridge,
         color: bool,
     ) -> Result<Lowering, BuildError> {
         let lowered = lower(dockerfile, &input.text, request, host).await;
@@ -310,8 +314,16 @@ fn build_args(request: &BuildRequest) -> BTreeMap<String, String> {
     epoch.into_iter().chain(request.build_args.clone()).collect()
 }
 
+/// Returns the platforms to build for; none stands for this machine's.
+pub(crate) fn platforms(request: &BuildRequest) -> Vec<Option<Platform>> {
+    match request.platforms.as_slice() {
+        [] => vec![None],
+        several => several.iter().cloned().map(Some).collect(),
+    }
+}
+
 /// Translates a request for one platform into the frontend's words.
-fn frontend_request(
+pub(crate) fn frontend_request(
     request: &BuildRequest,
     input: &Input,
     contexts: &BTreeMap<String, String>,

@@ -3,6 +3,7 @@
 mod bridge;
 mod builder;
 mod error;
+mod explain;
 mod input;
 mod named;
 mod output;
@@ -15,6 +16,9 @@ mod track;
 
 pub use builder::{BuildOutcome, Builder, Parts};
 pub use error::BuildError;
+pub use explain::{
+    ExplainOptions, ExplainedInput, ExplainedKey, ExplainedOutput, ExplainedStep, ExplainedTarget, Explanation,
+};
 pub use rbuild_dockerfile::render::Color;
 pub use rbuild_lower::{Answer, Findings, Subrequest};
 pub use rbuild_ops::DeviceGrants;

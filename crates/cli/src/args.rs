@@ -42,6 +42,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Build(Box<command::build::Args>),
     Check(command::check::Args),
+    Explain(Box<command::explain::Args>),
     Run(Box<command::run::Args>),
     Images(command::images::Args),
     Rmi(command::rmi::Args),
@@ -65,6 +66,7 @@ pub(crate) enum Command {
 const COMMANDS: &[&str] = &[
     "build",
     "check",
+    "explain",
     "run",
     "images",
     "rmi",

@@ -73,6 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let done = match cli.command {
         Command::Build(args) => command::build::run(*args, &world),
         Command::Check(args) => command::check::run(&args, &world),
+        Command::Explain(args) => command::explain::run(&args, &world),
         Command::Run(args) => command::run::run(*args, &world),
         Command::Images(args) => command::images::run(&args, &world),
         Command::Rmi(args) => command::rmi::run(&args, &world),

@@ -64,9 +64,8 @@ pub(crate) async fn look_up(front: &Frontend<'_>, units: &[usize]) -> Vec<Fallib
     let mut first = true;
     let mut tell = |Failure { diagnostic, unknown }: Failure| {
         let told = unknown.filter(|_| std::mem::take(&mut first));
-        let near = told.and_then(|(name, platform)| {
-            near(&name, &front.plan).or_else(|| near_platform(&platform.to_string()))
-        });
+        let near =
+            told.and_then(|(name, platform)| near(&name, &front.plan).or_else(|| near_platform(&platform.to_string())));
         Box::new(diagnostic.with_suggestion(near))
     };
     answers.into_iter().map(|answer| answer.map_err(&mut tell)).collect()

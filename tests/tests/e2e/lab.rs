@@ -88,7 +88,9 @@ fn built() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo told this test of itself would make it build everything anew.
     let told = |name: &OsString| name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME";
-    std::env::vars_os().map(|(name, _)| name).filter(told).for_each(|name| drop(cargo.env_remove(name)));
+    for name in std::env::vars_os().map(|(name, _)| name).filter(told) {
+        cargo.env_remove(name);
+    }
     let status = cargo
         .args(["build", "-q", "-p", "rbuild-cli", "--target-dir"])
         .arg(target)

@@ -148,22 +148,14 @@ impl Args {
             target: self.target.clone(),
             build_args: given(&self.build_args, lookup),
             labels,
-            no_cache: match (self.no_cache, self.no_cache_filter.as_slice()) {
-                (true, _) => NoCache::All,
-                (false, []) => NoCache::Off,
-                (false, stages) => NoCache::Stages(stages.to_vec()),
-            },
+            no_cache: no_cache(self.no_cache, &self.no_cache_filter),
             pull: self.pull,
             platforms: platforms.collect::<Result<_, _>>()?,
             outputs: self.outputs()?,
             secrets: self.secrets.iter().map(|text| secret(text, lookup)).collect::<Result<_, _>>()?,
             ssh: self.ssh.iter().map(|text| ssh(text, lookup)).collect::<Result<_, _>>()?,
             build_contexts: self.build_contexts.iter().cloned().collect(),
-            network: match self.network.as_str() {
-                "host" => NetworkMode::Host,
-                "none" => NetworkMode::None,
-                _ => NetworkMode::Default,
-            },
+            network: network(&self.network),
             add_hosts: self.add_hosts.clone(),
             ulimits: self.ulimits.clone(),
             shm_size: self.shm_size,
@@ -192,10 +184,9 @@ impl Args {
     }
 
     fn allowed(&self) -> Result<Vec<String>, String> {
-        const KNOWN: &[&str] = &["network.host", "security.insecure"];
         let mut allowed: Vec<String> = self.allow.iter().filter(|name| device_grant(name).is_none()).cloned().collect();
-        if let Some(unknown) = allowed.iter().find(|name| !KNOWN.contains(&name.as_str())) {
-            return Err(format!("unknown entitlement `{unknown}`: one of {}, device", KNOWN.join(", ")));
+        if let Some(unknown) = allowed.iter().find(|name| !ENTITLEMENTS.contains(&name.as_str())) {
+            return Err(format!("unknown entitlement `{unknown}`: one of {}, device", ENTITLEMENTS.join(", ")));
         }
         // As buildx: asking for the host's network on the command line is the consent to it.
         if self.network == "host" {
@@ -230,6 +221,27 @@ pub(crate) fn dockerfile(file: Option<&str>) -> DockerfileSource {
         None => DockerfileSource::Default,
         Some("-") => DockerfileSource::Stdin,
         Some(path) => DockerfileSource::Path(path.into()),
+    }
+}
+
+/// What `--allow` knows.
+pub(crate) const ENTITLEMENTS: &[&str] = &["network.host", "security.insecure"];
+
+/// Reads `--no-cache` and `--no-cache-filter`.
+pub(crate) fn no_cache(all: bool, stages: &[String]) -> NoCache {
+    match (all, stages) {
+        (true, _) => NoCache::All,
+        (false, []) => NoCache::Off,
+        (false, stages) => NoCache::Stages(stages.to_vec()),
+    }
+}
+
+/// Reads `--network`, of which clap has checked the value.
+pub(crate) fn network(mode: &str) -> NetworkMode {
+    match mode {
+        "host" => NetworkMode::Host,
+        "none" => NetworkMode::None,
+        _ => NetworkMode::Default,
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod du;
+pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod info;

@@ -21,6 +21,11 @@ pub struct GrantError {
 }
 
 impl DeviceGrants {
+    /// Returns the grant of all devices.
+    pub fn all() -> Self {
+        Self { all: true, names: Vec::new() }
+    }
+
     /// Adds what follows `device` in an entitlement: nothing, or `=NAME[,alias=OTHER]`.
     ///
     /// # Errors
