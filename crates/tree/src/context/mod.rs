@@ -10,6 +10,7 @@ mod read;
 mod scan;
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -32,6 +33,8 @@ pub struct Listing {
     root_node: Node,
     entries: Vec<Node>,
     states: Vec<State>,
+    /// Directories that may not be read.
+    closed: Vec<PathBuf>,
     /// For each entry, the first one behind it that does not lie below it.
     ends: Vec<usize>,
     threads: usize,
@@ -51,14 +54,15 @@ struct Memory {
 /// Lists `root` without what `ignore` matches.
 ///
 /// Owners are those on disk; that a context is copied as 0:0 is the copying step's business. Pipes and devices
-/// are listed but never opened; a socket counts as an empty file.
+/// are listed but never opened; a socket counts as an empty file. A directory that may not be read is an error for
+/// those only who ask what is in it.
 pub fn scan(root: &Path, ignore: &Matcher, index: ContextIndex, threads: usize) -> Result<Listing, TreeError> {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let began = Time { seconds: began.as_secs().cast_signed(), nanoseconds: began.subsec_nanos() };
     let open = Root::open(root).map_err(TreeError::io("opening the context", root))?;
     let dir = open.dir().map_err(TreeError::io("opening the context", root))?;
     let own = dir.stat_self().map_err(TreeError::io("reading the state of", root))?;
-    let found = scan::scan(dir, ignore, &index, threads)?;
+    let scan::Scan { found, closed } = scan::scan(dir, ignore, &index, threads)?;
     let mtime = Time { seconds: own.mtime.seconds, nanoseconds: own.mtime.nanoseconds };
     // The root itself is no part of a context: its mode and owner are those of an empty root.
     let metadata = Metadata { mtime, ..Metadata::directory() };
@@ -69,6 +73,7 @@ pub fn scan(root: &Path, ignore: &Matcher, index: ContextIndex, threads: usize) 
         root_node,
         entries: Vec::with_capacity(found.len()),
         states: Vec::with_capacity(found.len()),
+        closed,
         ends: vec![found.len(); found.len()],
         threads: threads.max(1),
         memory: Mutex::new(Memory { known: Vec::with_capacity(found.len()), index, changed: false, began }),
@@ -129,6 +134,17 @@ impl Listing {
         self.entries.binary_search_by(|entry| scan::tree_order(&entry.path, path)).ok()
     }
 
+    /// Fails if `path` lies in a directory that may not be read.
+    fn check_open(&self, path: &Path) -> Result<(), TreeError> {
+        match self.closed.iter().find(|closed| path.starts_with(closed)) {
+            Some(closed) => {
+                let path = self.path.join(closed);
+                Err(TreeError::Io { action: "opening", path, source: io::ErrorKind::PermissionDenied.into() })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Returns the position of a node of this listing.
     fn own(&self, node: &Node) -> Result<usize, TreeError> {
         let at = usize::try_from(node.handle).ok().filter(|at| *at < self.entries.len());
@@ -142,10 +158,14 @@ impl FileTree for Listing {
         if path.as_os_str().is_empty() {
             return Ok(Some(self.root_node.clone()));
         }
-        Ok(self.position(path).map(|at| self.entries[at].clone()))
+        match self.position(path) {
+            Some(at) => Ok(Some(self.entries[at].clone())),
+            None => self.check_open(path).map(|()| None),
+        }
     }
 
     fn children(&self, path: &Path) -> Result<Vec<Node>, TreeError> {
+        self.check_open(path)?;
         let (mut at, end) = if path.as_os_str().is_empty() {
             (0, self.entries.len())
         } else {

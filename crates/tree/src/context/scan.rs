@@ -56,11 +56,20 @@ struct Queue {
     /// How many directories have a number.
     numbered: usize,
     read: Vec<(usize, Vec<Found>)>,
+    closed: Vec<PathBuf>,
     error: Option<TreeError>,
 }
 
-/// Returns the kept entries below `root`, parents before children, sorted.
-pub(super) fn scan(root: Dir, ignore: &Matcher, index: &ContextIndex, threads: usize) -> Result<Vec<Found>, TreeError> {
+/// What a directory holds.
+pub(super) struct Scan {
+    /// The kept entries, parents before children, sorted.
+    pub(super) found: Vec<Found>,
+    /// Directories that may not be read.
+    pub(super) closed: Vec<PathBuf>,
+}
+
+/// Lists what is kept below `root`.
+pub(super) fn scan(root: Dir, ignore: &Matcher, index: &ContextIndex, threads: usize) -> Result<Scan, TreeError> {
     let shared = Shared { ignore, index, queue: Mutex::default(), wake: Condvar::new() };
     let first = Task { parent: None, name: OsString::new(), path: PathBuf::new(), matched: Arc::default(), id: 0 };
     shared.queue().numbered = 1;
@@ -79,7 +88,7 @@ pub(super) fn scan(root: Dir, ignore: &Matcher, index: &ContextIndex, threads: u
     let queue = shared.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     match queue.error {
         Some(error) => Err(error),
-        None => Ok(assemble(queue.read, queue.numbered)),
+        None => Ok(Scan { found: assemble(queue.read, queue.numbered), closed: queue.closed }),
     }
 }
 
@@ -107,12 +116,26 @@ impl Shared<'_> {
             };
             queue.busy += 1;
             drop(queue);
-            let found = open(&task).and_then(|dir| match dir {
-                Some(dir) => read_directory(self, Arc::new(dir), &task),
-                None => Ok(Vec::new()),
-            });
+            let found = match open(&task) {
+                Ok(dir) => read_directory(self, Arc::new(dir), &task),
+                Err(error) => self.without(&task, error),
+            };
             self.queue().busy -= 1;
             self.finish(task.id, found);
+        }
+    }
+
+    /// Does without a directory that cannot be opened, if nobody may need it.
+    fn without(&self, task: &Task, error: io::Error) -> Result<Vec<Found>, TreeError> {
+        match error.kind() {
+            // It vanished meanwhile.
+            io::ErrorKind::NotFound => Ok(Vec::new()),
+            // That counts once a step asks for it: data of a service often lie beside what is built.
+            io::ErrorKind::PermissionDenied => {
+                self.queue().closed.push(task.path.clone());
+                Ok(Vec::new())
+            }
+            _ => Err(TreeError::io("opening", &task.path)(error)),
         }
     }
 
@@ -126,14 +149,8 @@ impl Shared<'_> {
     }
 }
 
-/// Opens a task's directory; none if it vanished meanwhile.
-fn open(task: &Task) -> Result<Option<Dir>, TreeError> {
-    let parent = task.parent.as_ref().expect("only the root has no parent, and it is open");
-    match parent.open_dir(&task.name) {
-        Ok(dir) => Ok(Some(dir)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(TreeError::io("opening", &task.path)(error)),
-    }
+fn open(task: &Task) -> io::Result<Dir> {
+    task.parent.as_ref().expect("only the root has no parent, and it is open").open_dir(&task.name)
 }
 
 fn read_directory(shared: &Shared<'_>, dir: Arc<Dir>, task: &Task) -> Result<Vec<Found>, TreeError> {

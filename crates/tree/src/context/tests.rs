@@ -147,3 +147,28 @@ fn same_size_changes_right_after_hashing_are_seen() {
         fs::write(dir.path().join("f"), (round % 10).to_string()).unwrap();
     }
 }
+
+// items: C023
+#[test]
+fn closed_directories_are_an_error_for_those_who_look_into_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = make(&[("a", "A"), ("d/x", ""), ("d/closed/y", ""), ("e/z", "")]);
+    let mode = |mode| fs::set_permissions(dir.path().join("d/closed"), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0);
+    std::thread::scope(|scope| {
+        let without_privilege = || {
+            rbuild_sys::caps::limit_to(0).unwrap();
+            let listing = list(dir.path(), "");
+            assert_eq!(paths(&listing), ["a", "d", "d/closed", "d/x", "e", "e/z"]);
+            assert_eq!(listing.children(Path::new("d")).unwrap().len(), 2);
+            for error in [listing.children(Path::new("d/closed")).err(), listing.node(Path::new("d/closed/y")).err()] {
+                let error = error.unwrap();
+                assert!(matches!(&error, TreeError::Io { path, .. } if path.ends_with("d/closed")), "{error}");
+            }
+            assert!(listing.node(Path::new("d/other")).unwrap().is_none());
+            assert_eq!(paths(&list(dir.path(), "d/closed")), ["a", "d", "d/x", "e", "e/z"]);
+        };
+        scope.spawn(without_privilege).join().unwrap();
+    });
+    mode(0o755);
+}
