@@ -248,13 +248,10 @@ impl Builder {
                 let target = Edge { vertex: root.vertex, output: root.output };
                 let solved = job.solve(&solver_graph, &[target]).await;
                 let failed = |error| BuildError::solve(&error, graph, &input.filename, &input.text);
-                let solved = solved.map_err(failed)?;
-                let value = solved.into_iter().next().map(|solved| solved.value);
-                value
-                    .map(|value| value.layers().map(<[_]>::to_vec))
-                    .transpose()
-                    .map_err(BuildError::engine)?
-                    .unwrap_or_default()
+                let value = solved.map_err(failed)?.into_iter().next().expect("one target has one value").value;
+                let worker = worker.clone();
+                let layers = tokio::task::spawn_blocking(move || worker.layers(&value)).await;
+                layers.map_err(BuildError::engine)?.map_err(BuildError::engine)?
             }
         };
         let base = lowered.base.as_ref();

@@ -1,7 +1,6 @@
 //! From layers and a configuration to a manifest, byte for byte.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use rbuild_images::{BlobRequest, Images, MadeBlob};
@@ -63,8 +62,7 @@ pub struct Assembled {
 pub fn configuration(images: &Images, built: &Built) -> Result<(ImageConfig, Bytes), ExportError> {
     let mut config = built.config.clone();
     config.rootfs.diff_ids = diff_ids(images, &built.layers)?;
-    let made = created_times(images, built)?;
-    fill_history(&mut config, built, &made)?;
+    fill_history(&mut config, built, &made_layers(images, built)?);
     let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
     config.created = match built.epoch {
         Some(epoch) => Some(rfc3339(OffsetDateTime::from_unix_timestamp(epoch).unwrap_or(OffsetDateTime::UNIX_EPOCH))),
@@ -104,32 +102,61 @@ fn parallel(positions: &[usize], work: &(dyn Fn(usize) -> Result<(), ExportError
     })
 }
 
-/// Returns when each new layer was made.
-fn created_times(images: &Images, built: &Built) -> Result<Vec<SystemTime>, ExportError> {
-    let new = built.layers.iter().skip(built.base_layers);
-    new.map(|id| Ok(images.store().layers().get(*id)?.created)).collect()
+/// What a layer adds to a history that does not tell of it.
+struct MadeLayer {
+    created: Option<String>,
+    description: String,
+}
+
+/// Returns when and by what the layers were made; those of the base are as old as it says.
+fn made_layers(images: &Images, built: &Built) -> Result<Vec<MadeLayer>, ExportError> {
+    let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
+    let clamp = |at: OffsetDateTime| epoch.map_or(at, |epoch| at.min(epoch));
+    let made = |(position, id): (usize, &LayerId)| {
+        let layer = images.store().layers().get(*id)?;
+        let created = match position < built.base_layers {
+            true => config_time(&built.config),
+            false => Some(rfc3339(clamp(OffsetDateTime::from(layer.created)))),
+        };
+        Ok(MadeLayer { created, description: layer.description })
+    };
+    built.layers.iter().enumerate().map(made).collect()
 }
 
 /// New entries get the time of their layer; those without one that of the entry before, or of the
 /// first layer after.
-fn fill_history(config: &mut ImageConfig, built: &Built, made: &[SystemTime]) -> Result<(), ExportError> {
-    let entries = &mut config.history[built.base_history.min(built.config.history.len())..];
-    let layered = entries.iter().filter(|entry| !entry.empty_layer).count();
-    if layered != made.len() {
-        return Err(ExportError::History { layers: made.len(), history: layered });
-    }
+fn fill_history(config: &mut ImageConfig, built: &Built, made: &[MadeLayer]) {
+    fit_history(&mut config.history, made);
     let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
-    let clamp = |at: OffsetDateTime| epoch.map_or(at, |epoch| at.min(epoch));
-    let mut made = made.iter().map(|at| rfc3339(clamp(OffsetDateTime::from(*at))));
-    let first = made.clone().next();
+    let first = made.get(built.base_layers).and_then(|made| made.created.clone());
     let mut current = first.or_else(|| epoch.map(rfc3339)).or_else(|| config_time(&built.config));
-    for entry in entries {
-        if !entry.empty_layer {
-            current = made.next();
+    let mut layers = made.iter();
+    for (position, entry) in config.history.iter_mut().enumerate() {
+        let layer = if entry.empty_layer { None } else { layers.next() };
+        if position < built.base_history {
+            continue;
+        }
+        if let Some(layer) = layer {
+            current.clone_from(&layer.created);
         }
         set_time(entry, current.as_deref());
     }
-    Ok(())
+}
+
+/// Makes history and layers agree, as BuildKit does: an entry that no layer is left for has none; a layer that no
+/// entry tells of (of a base that is a context, or an image without history) gets one at the end.
+fn fit_history(history: &mut Vec<History>, made: &[MadeLayer]) {
+    let mut told = 0;
+    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
+        entry.empty_layer = told == made.len();
+        told += usize::from(!entry.empty_layer);
+    }
+    history.extend(made.iter().skip(told).map(|layer| History {
+        created: layer.created.clone(),
+        created_by: layer.description.clone(),
+        comment: "buildkit.exporter.image.v0".to_owned(),
+        ..History::default()
+    }));
 }
 
 fn config_time(config: &ImageConfig) -> Option<String> {

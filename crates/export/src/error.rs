@@ -37,14 +37,6 @@ pub enum ExportError {
         /// What is wrong.
         reason: String,
     },
-    /// The result and the configuration do not fit.
-    #[error("the image has {layers} layers, its history tells of {history}")]
-    History {
-        /// Layers of the result.
-        layers: usize,
-        /// Entries of the history that make a layer.
-        history: usize,
-    },
     /// Docker's archive holds one platform.
     #[error("docker exporter does not support exporting manifest lists: build one platform, or use type=oci")]
     ManifestList,

@@ -7,11 +7,13 @@ use rbuild_graph::{Operand, pb};
 use rbuild_oci::Digest;
 use rbuild_solver::{CacheMap, Context, InputMap, Operation, OperationError};
 
-use crate::OpsError;
 use crate::value::Ref;
+use crate::worker::Worker;
+use crate::{OpsError, blocking};
 
 /// Lays results upon each other.
 pub(crate) struct MergeOperation {
+    pub(crate) worker: Arc<Worker>,
     pub(crate) op: Arc<pb::MergeOp>,
     pub(crate) inputs: usize,
 }
@@ -29,22 +31,27 @@ impl Operation<Ref> for MergeOperation {
     }
 
     async fn run(&self, _: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let mut layers = Vec::new();
-        for input in &self.op.inputs {
-            if let Operand::Input(index) = Operand::of(input.input, inputs.len()) {
-                for layer in inputs[index].layers()? {
-                    // A layer that comes again, further up, hides its earlier place.
-                    layers.retain(|known| known != layer);
-                    layers.push(*layer);
+        let (worker, op) = (self.worker.clone(), self.op.clone());
+        let merged = blocking(move || {
+            let mut layers = Vec::new();
+            for input in &op.inputs {
+                if let Operand::Input(index) = Operand::of(input.input, inputs.len()) {
+                    for layer in worker.layers(&inputs[index])? {
+                        // A layer that comes again, further up, hides its earlier place.
+                        layers.retain(|known| *known != layer);
+                        layers.push(layer);
+                    }
                 }
             }
-        }
-        Ok(vec![Ref::Layers(layers)])
+            Ok(layers)
+        });
+        Ok(vec![Ref::Layers(merged.await?)])
     }
 }
 
 /// Keeps what one result has over another.
 pub(crate) struct DiffOperation {
+    pub(crate) worker: Arc<Worker>,
     pub(crate) op: Arc<pb::DiffOp>,
     pub(crate) inputs: usize,
 }
@@ -63,13 +70,17 @@ impl Operation<Ref> for DiffOperation {
     }
 
     async fn run(&self, _: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let layers = |operand: Option<i64>| match operand.map(|operand| Operand::of(operand, inputs.len())) {
-            Some(Operand::Input(index)) => inputs[index].layers(),
-            _ => Ok(&[][..]),
-        };
-        let lower = layers(self.op.lower.as_ref().map(|lower| lower.input))?;
-        let upper = layers(self.op.upper.as_ref().map(|upper| upper.input))?;
-        match upper.strip_prefix(lower) {
+        let (worker, op) = (self.worker.clone(), self.op.clone());
+        let (lower, upper) = blocking(move || {
+            let layers = |operand: Option<i64>| match operand.map(|operand| Operand::of(operand, inputs.len())) {
+                Some(Operand::Input(index)) => worker.layers(&inputs[index]),
+                _ => Ok(Vec::new()),
+            };
+            let lower = layers(op.lower.as_ref().map(|lower| lower.input))?;
+            Ok((lower, layers(op.upper.as_ref().map(|upper| upper.input))?))
+        })
+        .await?;
+        match upper.strip_prefix(&lower[..]) {
             Some(rest) => Ok(vec![Ref::Layers(rest.to_vec())]),
             None => Err(OpsError::Unsupported("the difference of results that are not built upon each other").into()),
         }

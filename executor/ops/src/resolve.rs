@@ -47,8 +47,8 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
             ignore_cache: vertex.metadata.ignore_cache,
         }),
         pb::Kind::File(op) => Arc::new(FileOperation { worker, op: Arc::new(op.clone()), inputs }),
-        pb::Kind::Merge(op) => Arc::new(MergeOperation { op: Arc::new(op.clone()), inputs }),
-        pb::Kind::Diff(op) => Arc::new(DiffOperation { op: Arc::new(op.clone()), inputs }),
+        pb::Kind::Merge(op) => Arc::new(MergeOperation { worker, op: Arc::new(op.clone()), inputs }),
+        pb::Kind::Diff(op) => Arc::new(DiffOperation { worker, op: Arc::new(op.clone()), inputs }),
         pb::Kind::Build(_) => return Err(OpsError::Unsupported("a nested build (BuildOp)")),
         pb::Kind::Passthrough(_) => return Err(OpsError::Unsupported("PassthroughOp")),
     })

@@ -26,6 +26,8 @@ pub struct Local {
     pub(crate) ignore: Matcher,
     /// What it holds; listed when somebody asks.
     pub(crate) listing: OnceLock<Arc<Listing>>,
+    /// All of it as a layer; written when something is built upon it.
+    pub(crate) layer: OnceLock<LayerId>,
     /// One listing at a time.
     pub(crate) scanning: std::sync::Mutex<()>,
 }
@@ -49,11 +51,11 @@ impl Ref {
     /// Returns the layers.
     ///
     /// # Errors
-    /// If this is a directory of the client, upon which nothing can be built.
+    /// If this is a directory of the client, which has none; see [`Worker::layers`](crate::Worker::layers).
     pub fn layers(&self) -> Result<&[LayerId], OpsError> {
         match self {
             Self::Layers(layers) => Ok(layers),
-            Self::Local(_) => Err(OpsError::Unsupported("building upon a local directory as it is")),
+            Self::Local(_) => Err(OpsError::Graph("a local directory has no layers of its own")),
         }
     }
 

@@ -18,7 +18,7 @@ use rbuild_tree::context::{ContextIndex, scan};
 
 use crate::OpsError;
 use crate::device::{DeviceGrants, Registry};
-use crate::file::{Draft, Empty, copy_all};
+use crate::file::{Draft, Empty, Owners, copy_all};
 use crate::session::Session;
 use crate::value::{Local, Ref};
 
@@ -189,17 +189,36 @@ impl Worker {
         Ok(layer)
     }
 
+    /// Returns a value as layers; a directory of the client becomes one. Blocks.
+    ///
+    /// # Errors
+    /// If the directory cannot be read, or the layer not be written.
+    pub fn layers(&self, value: &Ref) -> Result<Vec<LayerId>, OpsError> {
+        let local = match value {
+            Ref::Layers(layers) => return Ok(layers.clone()),
+            Ref::Local(local) => local,
+        };
+        let tree = self.tree(value)?;
+        let _one_at_a_time = local.scanning.lock().expect("no holder of this lock panics");
+        if let Some(layer) = local.layer.get() {
+            return Ok(vec![*layer]);
+        }
+        let draft = copy_all(&tree, "", Owners::Root, &self.scratch()?)?;
+        let layer = self.write_layer(draft, "load from client")?;
+        Ok(vec![*local.layer.get_or_init(|| layer)])
+    }
+
     /// Returns layers that hold the part of a directory that a mount shows.
     pub(crate) fn layers_of_context(&self, local: &Ref, selector: &str) -> Result<Vec<LayerId>, OpsError> {
         let tree = self.tree(local)?;
-        let draft = copy_all(&tree, selector, &self.scratch()?)?;
+        let draft = copy_all(&tree, selector, Owners::Root, &self.scratch()?)?;
         Ok(vec![self.write_layer(draft, "part of a context for a mount")?])
     }
 
     /// Fills a new directory with what layers show.
     pub(crate) fn populate(&self, directory: &Path, layers: &[LayerId]) -> Result<(), OpsError> {
         let tree = self.tree(&Ref::Layers(layers.to_vec()))?;
-        let draft = copy_all(&tree, "", &self.scratch()?)?;
+        let draft = copy_all(&tree, "", Owners::Kept, &self.scratch()?)?;
         let file = tempfile::tempfile_in(self.scratch()?).map_err(|error| OpsError::io("making a file", error))?;
         let mut file = draft.write(file)?;
         std::io::Seek::rewind(&mut file).map_err(|error| OpsError::io("reading back a tar", error))?;

@@ -87,7 +87,7 @@ impl Step {
         let emulator = self.emulator()?;
         let root = self.root_mount()?;
         let layers = match Operand::of(root.input, inputs.len()) {
-            Operand::Input(input) => inputs[input].layers()?.to_vec(),
+            Operand::Input(input) => self.worker.layers(&inputs[input])?,
             _ => Vec::new(),
         };
         let lowers = self.worker.trees(&layers)?;

@@ -75,11 +75,12 @@ pub(crate) fn rooted(path: &str) -> PathBuf {
 pub(crate) fn copy_all(
     tree: &std::sync::Arc<dyn rbuild_tree::FileTree>,
     selector: &str,
+    source_owners: Owners,
     scratch: &Path,
 ) -> Result<Draft, FileError> {
     let mut draft = Draft::new(std::sync::Arc::new(Empty));
     let action = crate::worker::whole(&rooted(selector).to_string_lossy());
-    let copy = copy::Copy { action: &action, owner: None, source_owners: Owners::Kept, scratch };
+    let copy = copy::Copy { action: &action, owner: None, source_owners, scratch };
     copy.run(tree, &mut draft)?;
     Ok(draft)
 }

@@ -189,8 +189,12 @@ impl<'a> Run<'a> {
         Ok(match Operand::of(self.op.actions[index].input, self.inputs.len()) {
             Operand::Scratch => State { draft: Arc::new(Draft::new(Arc::new(Empty))), below: Vec::new() },
             Operand::Input(input) => {
-                let below = self.inputs[input].layers()?.to_vec();
-                State { draft: Arc::new(Draft::new(self.trees[input].clone())), below }
+                let below = self.worker.layers(&self.inputs[input])?;
+                let tree = match &self.inputs[input] {
+                    Ref::Layers(_) => self.trees[input].clone(),
+                    Ref::Local(_) => self.worker.tree(&Ref::Layers(below.clone()))?,
+                };
+                State { draft: Arc::new(Draft::new(tree)), below }
             }
             Operand::Action(earlier) => {
                 let needed = self.op.actions[earlier].output >= 0 || self.used_later(earlier, index);

@@ -55,7 +55,8 @@ impl Operation<Ref> for LocalSource {
     async fn run(&self, _: &Context, _: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
         let directory = self.worker.session().local(&self.name).ok_or_else(|| OpsError::NoLocal(self.name.clone()))?;
         let ignore = Matcher::new(&self.exclude).map_err(|error| OpsError::Tree(TreeError::from(error)))?;
-        let local = Local { directory, ignore, listing: OnceLock::new(), scanning: Mutex::new(()) };
+        let local =
+            Local { directory, ignore, listing: OnceLock::new(), layer: OnceLock::new(), scanning: Mutex::new(()) };
         Ok(vec![Ref::Local(Arc::new(local))])
     }
 }
