@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -14,8 +13,8 @@ use rbuild_export::Built;
 use rbuild_graph::{Graph, pb};
 use rbuild_images::Images;
 use rbuild_lower::{
-    Answer, Bridge, Entitlement, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer, lower,
-    read,
+    Answer, Bridge, Entitlement, HostAddress, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer,
+    lower, read,
 };
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
@@ -366,13 +365,15 @@ pub(crate) fn frontend_request(
     })
 }
 
-fn host_address((name, address): &(String, String)) -> Result<(String, IpAddr), BuildError> {
-    match address.parse() {
-        Ok(ip) => Ok((name.clone(), ip)),
-        Err(_) => Err(BuildError::Input(format!(
-            "--add-host {name}:{address}: only IP addresses are supported in builds so far"
-        ))),
-    }
+fn host_address((name, address): &(String, String)) -> Result<(String, HostAddress), BuildError> {
+    let known = match address.as_str() {
+        "host-gateway" => Some(HostAddress::Gateway),
+        ip => ip.parse().ok().map(HostAddress::Ip),
+    };
+    let known = known.ok_or_else(|| {
+        BuildError::Input(format!("--add-host {name}:{address}: it is neither an IP address nor host-gateway"))
+    })?;
+    Ok((name.clone(), known))
 }
 
 fn resources(request: &BuildRequest) -> Option<pb::LinuxResources> {

@@ -39,7 +39,7 @@ pub use context::remote_context;
 pub use error::LowerError;
 pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Overview, Scan, StageResult, UsedImage};
 pub use read::read;
-pub use request::{Entitlement, MainContext, NoCache, Request};
+pub use request::{Entitlement, HostAddress, MainContext, NoCache, Request};
 pub use subrequest::{Answer, Findings, Subrequest, answer};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! What is asked of the frontend besides the Dockerfile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use rbuild_dockerfile::lint::CheckOptions;
@@ -31,7 +32,7 @@ pub struct Request {
     /// The network of steps that do not say.
     pub network: pb::NetMode,
     /// Additional lines for the hosts file.
-    pub add_hosts: Vec<(String, IpAddr)>,
+    pub add_hosts: Vec<(String, HostAddress)>,
     /// Resource limits of processes.
     pub ulimits: Vec<pb::Ulimit>,
     /// Size of `/dev/shm` in bytes; zero for the default.
@@ -49,7 +50,7 @@ pub struct Request {
     /// The build context.
     pub context: MainContext,
     /// Named contexts: name, or `name::platform`, to `docker-image://…`, `oci-layout://…`, a git or
-    /// http address or `local:name`.
+    /// http address, `local:name` or `target:stage`.
     pub contexts: BTreeMap<String, String>,
     /// The session that local contexts belong to, if the host has several.
     pub session: Option<String>,
@@ -137,6 +138,24 @@ impl Entitlement {
         match self {
             Self::NetworkHost => "network.host",
             Self::SecurityInsecure => "security.insecure",
+        }
+    }
+}
+
+/// What the name of a host means in steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostAddress {
+    /// This address.
+    Ip(IpAddr),
+    /// Where the host itself is reached from the step's network.
+    Gateway,
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Gateway => f.write_str("host-gateway"),
         }
     }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use rbuild_dockerfile::{Dockerfile, interpret, parse};
 use rbuild_graph::{Graph, pb};
 use rbuild_lower::{
-    Bridge, BridgeError, Entitlement, LowerError, Lowered, MainContext, NoCache, Request, ResolveMode, ResolvedImage,
-    ResolvedLayout, lower,
+    Bridge, BridgeError, Entitlement, HostAddress, LowerError, Lowered, MainContext, NoCache, Request, ResolveMode,
+    ResolvedImage, ResolvedLayout, lower,
 };
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 
@@ -151,7 +151,11 @@ pub(crate) fn parse_request(text: &str) -> Request {
             "no-cache" => request.no_cache = NoCache::Stages(value.split(',').map(str::to_owned).collect()),
             "pull" => request.resolve_mode = ResolveMode::Pull,
             "network" => request.network = if value == "host" { pb::NetMode::Host } else { pb::NetMode::None },
-            "host" => request.add_hosts.push((pair().0, pair().1.parse().expect("an address"))),
+            "host" => {
+                let (name, address) = pair();
+                let address = address.parse().map_or(HostAddress::Gateway, HostAddress::Ip);
+                request.add_hosts.push((name, address));
+            }
             "ulimit" => request.ulimits.push(pb::Ulimit { name: value.to_owned(), soft: 1, hard: 2 }),
             "shm" => request.shm_size = u64::try_from(number()).expect("positive"),
             "cgroup" => request.cgroup_parent = Some(value.to_owned()),
