@@ -21,7 +21,7 @@ pub(crate) struct Contexts {
     pub(crate) named: BTreeMap<String, String>,
 }
 
-/// Sorts what a request gives. Looks into OCI layouts.
+/// Sorts what a request gives. Looks at directories and into OCI layouts.
 pub(crate) fn contexts(request: &BuildRequest, input: &Input) -> Result<Contexts, BuildError> {
     let mut contexts = Contexts::default();
     contexts.locals.extend(input.directory.clone().map(|directory| (CONTEXT.to_owned(), directory)));
@@ -33,10 +33,15 @@ pub(crate) fn contexts(request: &BuildRequest, input: &Input) -> Result<Contexts
             })?;
             contexts.layouts.insert(name.clone(), path);
             format!("oci-layout://{name}@{digest}")
-        } else if value.contains("://") || value.starts_with("git@") {
+        } else if value.starts_with("target:") || value.contains("://") || value.starts_with("git@") {
             value.clone()
         } else {
-            contexts.locals.insert(name.clone(), PathBuf::from(value));
+            let directory = std::fs::metadata(value).and_then(|found| match found.is_dir() {
+                true => Ok(PathBuf::from(value)),
+                false => Err(std::io::ErrorKind::NotADirectory.into()),
+            });
+            let failed = |error| BuildError::Input(format!("build context {name}={value}: {error}"));
+            contexts.locals.insert(name.clone(), directory.map_err(failed)?);
             format!("local:{name}")
         };
         contexts.named.insert(name.clone(), known);

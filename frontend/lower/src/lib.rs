@@ -31,6 +31,7 @@ mod source_op;
 mod stages;
 mod state;
 mod subrequest;
+mod substitute;
 mod text;
 mod variables;
 

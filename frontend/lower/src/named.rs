@@ -49,6 +49,11 @@ impl NamedContext {
         rest.strip_prefix("//").unwrap_or(rest)
     }
 
+    /// Returns the stage of the Dockerfile that the context is.
+    pub(crate) fn stage(&self) -> Option<&str> {
+        self.input.strip_prefix("target:")
+    }
+
     /// Reads what the context is.
     pub(crate) fn kind(&self) -> Result<Kind, String> {
         let invalid = || format!("invalid context specifier {} for {}", self.input, self.shown);

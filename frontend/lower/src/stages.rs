@@ -84,16 +84,17 @@ pub(crate) struct Plan<'a> {
     /// The stage to build.
     pub(crate) target: usize,
     /// Stages by name in lower case; of equal names the last.
-    names: BTreeMap<String, usize>,
+    pub(crate) names: BTreeMap<String, usize>,
     /// Things outside that a `--from` names.
     outside: BTreeMap<String, usize>,
+    pub(crate) request: &'a Request,
     escape: char,
 }
 
 /// Registers all stages and finds the target.
 pub(crate) fn plan<'a>(
     dockerfile: &'a Dockerfile,
-    request: &Request,
+    request: &'a Request,
     globals: &Globals,
     linter: &mut Linter,
 ) -> Fallible<Plan<'a>> {
@@ -103,6 +104,7 @@ pub(crate) fn plan<'a>(
         target: 0,
         names: BTreeMap::new(),
         outside: BTreeMap::new(),
+        request,
         escape: dockerfile.escape,
     };
     for (index, stage) in dockerfile.stages.iter().enumerate() {
@@ -114,8 +116,9 @@ pub(crate) fn plan<'a>(
     }
     plan.declared = plan.units.len();
     plan.target = target(&plan, request, dockerfile)?;
+    let replaced = plan.substitute_stages()?;
     for index in 0..plan.declared {
-        if plan.units[index].context.is_none() {
+        if plan.units[index].context.is_none() && !replaced.contains(&index) {
             let stage = &dockerfile.stages[index];
             plan.units[index].commands = plan.commands(stage.instructions.iter().map(Cow::Borrowed), false)?;
         }
@@ -285,7 +288,8 @@ impl<'a> Plan<'a> {
                     let place = |span| Place { span, lines: statement.lines };
                     let mounts = run.mounts.iter().map(|mount| (mount.from.as_deref(), place(mount.text.span)));
                     let mounts: Vec<_> = mounts.collect();
-                    mounts.into_iter().map(|(from, place)| self.mount_source(from, place)).collect()
+                    let sources = mounts.into_iter().map(|(from, place)| self.mount_source(from, place));
+                    sources.collect::<Fallible<_>>()?
                 }
                 _ => Vec::new(),
             };
@@ -301,7 +305,7 @@ impl<'a> Plan<'a> {
             return Err(fail(place, message));
         }
         match from.parse::<i64>() {
-            Err(_) => Ok(self.named_source(from, place)),
+            Err(_) => self.named_source(from, place),
             Ok(number) => match usize::try_from(number) {
                 Ok(index) if index < self.declared => Ok(Source::Unit(index)),
                 _ => Err(fail(place, format!("invalid stage index {number}"))),
@@ -309,22 +313,25 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn mount_source(&mut self, from: Option<&str>, place: Place) -> Source {
+    fn mount_source(&mut self, from: Option<&str>, place: Place) -> Fallible<Source> {
         match from {
-            None | Some("") => Source::Default,
+            None | Some("") => Ok(Source::Default),
             Some(from) => self.named_source(from, place),
         }
     }
 
-    fn named_source(&mut self, name: &str, place: Place) -> Source {
+    fn named_source(&mut self, name: &str, place: Place) -> Fallible<Source> {
         if let Some(index) = self.names.get(&name.to_lowercase()) {
-            return Source::Unit(*index);
+            return Ok(Source::Unit(*index));
         }
         if name == SCRATCH {
-            return Source::Scratch;
+            return Ok(Source::Scratch);
         }
         if let Some(index) = self.outside.get(name) {
-            return Source::Unit(*index);
+            return Ok(Source::Unit(*index));
+        }
+        if let Some(index) = self.substitute(name, None, place)? {
+            return Ok(Source::Unit(index));
         }
         self.outside.insert(name.to_owned(), self.units.len());
         self.units.push(Unit {
@@ -340,7 +347,7 @@ impl<'a> Plan<'a> {
             used_args: BTreeSet::new(),
             triggered: true,
         });
-        Source::Unit(self.units.len() - 1)
+        Ok(Source::Unit(self.units.len() - 1))
     }
 
     /// Puts triggers of the base before the instructions of a stage (G011). Returns whether they need

@@ -66,13 +66,13 @@ pub(crate) struct Args {
     /// ssh agent to expose to steps (`default` or `ID=SOCKET`)
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
-    /// Additional build contexts (`name=path`, `name=docker-image://…`)
+    /// Additional build contexts (`name=path`, `name=docker-image://…`, `name=target:STAGE`)
     #[arg(long = "build-context", value_name = "NAME=PATH", value_parser = value::key_value)]
     pub(crate) build_contexts: Vec<(String, String)>,
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", default_value = "default", value_parser = ["default", "host", "none"])]
     pub(crate) network: String,
-    /// Add a line to /etc/hosts (`host:ip`)
+    /// Add a line to /etc/hosts (`host:ip`, `host:host-gateway`)
     #[arg(long = "add-host", value_name = "HOST:IP", value_parser = value::add_host)]
     pub(crate) add_hosts: Vec<(String, String)>,
     /// Ulimit of RUN steps (`nofile=1024:2048`)
