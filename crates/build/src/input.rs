@@ -50,7 +50,11 @@ pub(crate) fn read(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path)
 fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Read) -> Result<Input, BuildError> {
     let (path, bytes) = match &request.dockerfile {
         DockerfileSource::Stdin => (None, read_limited(stdin, "standard input")?),
-        DockerfileSource::Path(path) => (Some(path.clone()), named_dockerfile(directory, path)?),
+        DockerfileSource::Path(path) => {
+            let path = in_either_case(path);
+            let bytes = named_dockerfile(directory, &path)?;
+            (Some(path), bytes)
+        }
         DockerfileSource::Default => default_dockerfile(directory)?,
     };
     let filename = path.as_deref().and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy());
@@ -77,6 +81,17 @@ fn default_dockerfile(directory: &Path) -> Result<(Option<PathBuf>, Vec<u8>), Bu
         }
     }
     Err(failed(io::ErrorKind::NotFound.into()))
+}
+
+/// Returns `dockerfile` beside a `Dockerfile` that is not there.
+fn in_either_case(path: &Path) -> PathBuf {
+    let lower = path.with_file_name("dockerfile");
+    let is_upper = path.file_name().is_some_and(|name| name == "Dockerfile");
+    if is_upper && path.symlink_metadata().is_err() && lower.symlink_metadata().is_ok() {
+        lower
+    } else {
+        path.to_owned()
+    }
 }
 
 /// A Dockerfile that the user named: one of the context must be inside of it, as what an archive brought

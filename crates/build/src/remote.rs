@@ -49,6 +49,9 @@ impl Fetcher {
             )),
             (given, false) => {
                 let candidates = match given {
+                    DockerfileSource::Path(path) if path.ends_with("Dockerfile") => {
+                        vec![inside(path), inside(&path.with_file_name("dockerfile"))]
+                    }
                     DockerfileSource::Path(path) => vec![inside(path)],
                     _ => vec!["Dockerfile".into(), "dockerfile".into()],
                 };
