@@ -36,6 +36,7 @@ impl Scratch {
     }
 }
 
+// items: K005 K006 K007
 #[test]
 fn what_counts_and_what_does_not() {
     let write = |path: &'static str| move |s: &Scratch| fs::write(s.at(path), "other").unwrap();
@@ -61,12 +62,23 @@ fn what_counts_and_what_does_not() {
     };
     Scratch::check(".", true, relink);
     Scratch::check("link", true, relink);
+    Scratch::check("d", true, |s| fs::create_dir(s.at("d/empty")).unwrap());
+    let attribute = |s: &Scratch| {
+        // Where files have no attributes, something else that counts.
+        let file = fs::File::open(s.at("d/g")).unwrap();
+        rbuild_sys::xattr::set(&file, b"user.x", b"x").or_else(|_| fs::remove_file(s.at("d/g"))).unwrap();
+    };
+    Scratch::check("d", true, attribute);
     // Another name for the same bytes is a copy as far as the digest goes.
     let split = |s: &Scratch| {
         fs::remove_file(s.at("top")).unwrap();
         fs::hard_link(s.at("d/g"), s.at("top")).unwrap();
     };
     Scratch::check("d", false, split);
+    let (copied, linked) = (Scratch::new(), Scratch::new());
+    fs::write(copied.at("top"), "g").unwrap();
+    split(&linked);
+    assert_eq!(copied.digest("."), linked.digest("."));
 }
 
 #[test]

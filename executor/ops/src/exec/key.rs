@@ -90,6 +90,54 @@ mod tests {
         assert_ne!(key(&op(), None, 2), key(&env, None, 2));
     }
 
+    // items: K002 K003
+    #[test]
+    fn k002_what_counts() {
+        type Change = fn(&mut pb::ExecOp);
+        fn meta(op: &mut pb::ExecOp) -> &mut pb::Meta {
+            op.meta.as_mut().unwrap()
+        }
+        let counts: [(&str, Change); 16] = [
+            ("arguments", |op| meta(op).args.push("x".into())),
+            ("variables", |op| meta(op).env.push("A=b".into())),
+            ("directory", |op| meta(op).cwd = "/w".into()),
+            ("user", |op| meta(op).user = "app".into()),
+            ("host name", |op| meta(op).hostname = "h".into()),
+            ("name of a host", |op| meta(op).extra_hosts = vec![pb::HostIp { host: "h".into(), ip: "1.1.1.1".into() }]),
+            ("limits of processes", |op| {
+                meta(op).ulimit = vec![pb::Ulimit { name: "nofile".into(), soft: 1, hard: 1 }]
+            }),
+            ("control group", |op| meta(op).cgroup_parent = "x".into()),
+            ("network", |op| op.network = 1),
+            ("security", |op| op.security = 1),
+            ("secret in a variable", |op| op.secretenv = vec![pb::SecretEnv { id: "s".into(), ..Default::default() }]),
+            ("devices", |op| op.cdi_devices = vec![pb::CdiDevice { name: "d".into(), optional: false }]),
+            ("place of a mount", |op| op.mounts[1].dest = "/other".into()),
+            ("writable mount", |op| op.mounts[1].output = 1),
+            ("kind of a mount", |op| op.mounts[1].mount_type = 3),
+            ("path of the root", |op| op.mounts[0].selector = "/sub".into()),
+        ];
+        for (name, change) in counts {
+            let mut other = op();
+            change(&mut other);
+            assert_ne!(key(&op(), None, 2), key(&other, None, 2), "{name}");
+        }
+        let host = |ip: &str| {
+            let mut op = op();
+            meta(&mut op).extra_hosts = vec![pb::HostIp { host: "h".into(), ip: ip.into() }];
+            key(&op, None, 2)
+        };
+        assert_eq!(host("1.1.1.1"), host("2.2.2.2"), "addresses of hosts");
+        let cache = |id: &str, sharing: i32| {
+            let mut op = op();
+            op.mounts[1].cache_opt = Some(pb::CacheOpt { id: id.into(), sharing });
+            key(&op, None, 2)
+        };
+        assert_eq!(cache("a", 0), cache("b", 2), "names and sharing of caches");
+        let arm = Platform::new("linux", "arm64", None);
+        assert_ne!(key(&op(), None, 2), key(&op(), Some(&arm), 2), "platform");
+    }
+
     // items: M006
     #[test]
     fn binds_count_by_content_m006() {

@@ -270,3 +270,61 @@ impl<'a> Run<'a> {
         refs.into_iter().collect::<Option<_>>().ok_or(missing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rbuild_tree::Metadata;
+
+    use super::super::draft::Body;
+    use super::*;
+    use crate::source::testing::{Client, Place};
+
+    fn copy(src: &str, dest: &str) -> pb::FileActionCopy {
+        pb::FileActionCopy { src: src.into(), dest: dest.into(), ..pb::FileActionCopy::default() }
+    }
+
+    fn by_name(name: &str) -> Option<pb::ChownOpt> {
+        let named = pb::NamedUserOpt { name: name.into(), input: 0 };
+        let user = Some(pb::UserOpt { user: Some(pb::User::ByName(named)) });
+        Some(pb::ChownOpt { user, group: None })
+    }
+
+    // items: K004
+    #[tokio::test]
+    async fn k004_names_of_directories_do_not_count() {
+        let place = Place::new();
+        let worker = place.worker(Client::default());
+        let operation = |copy: pb::FileActionCopy| {
+            let action = Some(pb::Action::Copy(copy));
+            let action = pb::FileAction { input: 0, secondary_input: 1, output: 0, action };
+            let op = Arc::new(pb::FileOp { actions: vec![action] });
+            FileOperation { worker: worker.clone(), op, inputs: 2 }
+        };
+        let key = |copy| operation(copy).key();
+        let one = key(copy("/dir/a", "/x"));
+        assert_eq!(one, key(copy("/other/deep/a", "/x")), "where the source comes from");
+        assert_ne!(one, key(copy("/dir/b", "/x")), "its own name, which may become that of the copy");
+        assert_ne!(one, key(copy("/dir/a", "/y")));
+        assert_ne!(one, key(pb::FileActionCopy { mode: 0o600, ..copy("/dir/a", "/x") }));
+        let named = operation(pb::FileActionCopy { owner: by_name("app"), ..copy("/dir/a", "/x") });
+        assert!(!named.only_source(0) && named.only_source(1), "users are those of the stage that is copied to");
+    }
+
+    // items: K005
+    #[test]
+    fn k005_owners_count_and_times_do_not() {
+        let digest = |metadata: Metadata, owner| {
+            let mut draft = Draft::new(Arc::new(Empty));
+            draft.put(Path::new("f"), metadata, Body::None, None).unwrap();
+            content::digest(&draft, &[rbuild_tree::content::Selection::new("f")], owner).unwrap()
+        };
+        let plain = Metadata::file(0);
+        let owned = Metadata { uid: 1, ..plain.clone() };
+        let late = Metadata { mtime: Time::from_seconds(9), ..plain.clone() };
+        assert_ne!(digest(plain.clone(), Owner::Kept), digest(owned.clone(), Owner::Kept));
+        assert_eq!(digest(plain.clone(), Owner::Root), digest(owned, Owner::Root), "files of contexts are root's");
+        assert_eq!(digest(plain, Owner::Kept), digest(late, Owner::Kept));
+    }
+}
