@@ -27,6 +27,8 @@ import tarfile
 import tempfile
 import time
 
+from private_dockerd import PrivateDockerd, clean
+
 TIMEOUT = 90  # seconds that one command of a row may take
 BRIDGE = "rbbench0"
 BASE_DOCKERFILE = """FROM scratch AS install
@@ -120,43 +122,8 @@ class Table:
             self.line(what, left, name, shown(theirs), f"{ratio:.3f} (1/{1 / ratio:.1f})", target, verdict)
 
 
-class Docker:
-    """A private dockerd: own data, own socket, own bridge without address translation."""
-
-    def __init__(self, work):
-        self.dir = work / "docker"
-        self.dir.mkdir()
-        self.daemon = None
-        self.why = None
-        # The classic client has BuildKit built in; newer ones need the buildx plugin.
-        self.client = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
-        self.env = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(self.dir),
-                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        self.env.pop("DOCKER_HOST", None)
-
-    def start(self):
-        if os.geteuid() != 0 or not shutil.which("dockerd", path=self.env["PATH"]):
-            self.why = "dockerd needs root" if os.geteuid() else "docker.io is not installed"
-            return
-        link = ["ip", "link", "add", BRIDGE, "type", "bridge"]
-        bridged = subprocess.run(link, capture_output=True).returncode == 0
-        if bridged:
-            subprocess.run(["ip", "addr", "add", "172.30.254.1/24", "dev", BRIDGE], check=True)
-            subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
-        command = ["dockerd", "--data-root", self.dir / "data", "--exec-root", self.dir / "run", "--pidfile",
-                   self.dir / "pid", "--host", f"unix://{self.dir}/sock", "--iptables=false", "--ip6tables=false",
-                   "--ip-masq=false", "--ip-forward=false", "--bridge", BRIDGE if bridged else "none"]
-        self.log = open(self.dir / "log", "wb")
-        self.daemon = subprocess.Popen(list(map(str, command)), stdout=self.log, stderr=self.log, env=self.env)
-        for _ in range(200):
-            if subprocess.run([self.client, "-H", f"unix://{self.dir}/sock", "version"], env=self.env,
-                              capture_output=True).returncode == 0:
-                return
-            if self.daemon.poll() is not None:
-                break
-            time.sleep(0.1)
-        last = (self.dir / "log").read_text(errors="replace").strip().splitlines()[-1:]
-        self.why = f"dockerd did not start: {' '.join(last)[-160:]}"
+class Docker(PrivateDockerd):
+    """The private dockerd as a peer that is measured."""
 
     def __call__(self, *words, times=1, before=None):
         """Returns a function that measures `docker WORDS`; a word may be a function of the run's number."""
@@ -164,27 +131,16 @@ class Docker:
             if self.why:
                 raise Failed(self.why)
             def command(number):
-                return [self.client, "-H", f"unix://{self.dir}/sock"] + [
-                    word(number) if callable(word) else word for word in words]
+                return self.command(*(word(number) if callable(word) else word for word in words))
             return median(command, times, before, env=self.env)
         return measure
-
-    def stop(self):
-        if self.daemon and self.daemon.poll() is None:
-            self.daemon.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.daemon.wait(30)
-            if self.daemon.poll() is None:
-                self.daemon.kill()
-                self.daemon.wait()
-        subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True)
 
 
 class Bench:
     def __init__(self, rbuild, work, table):
         self.rbuild, self.work, self.table = rbuild, work, table
         self.root = work / "store"
-        self.docker = Docker(work)
+        self.docker = Docker(work, BRIDGE)
         home = work / "home"
         home.mkdir()
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(work),
@@ -427,15 +383,6 @@ class Bench:
         kind = "" if linked.returncode else ", static" if "INTERP" not in linked.stdout else ", dynamic"
         self.table.line("size of the binary", f"{size / 1e6:.1f} MB{kind}", target="<= 25 MB",
                         verdict="pass" if size <= 25e6 else "MISS")
-
-
-def clean(work):
-    """Unmounts what peers left mounted below `work` and removes it."""
-    with open("/proc/self/mountinfo") as mounts:
-        below = [line.split()[4] for line in mounts]
-    for mount in sorted((m for m in below if m.startswith(str(work))), reverse=True):
-        subprocess.run(["umount", "-l", mount], capture_output=True)
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def main():

@@ -19,4 +19,4 @@ if [ "$(id -u)" -ne 0 ]; then
         echo "bench: not root and no sudo: rows that need root will say so" >&2
     fi
 fi
-exec "${sudo[@]}" python3 scripts/bench.py "$rbuild" "$@"
+exec "${sudo[@]}" python3 -B scripts/bench.py "$rbuild" "$@"
