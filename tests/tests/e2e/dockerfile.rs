@@ -102,6 +102,25 @@ fn archives_are_unpacked_by_add_and_not_by_copy() {
     );
 }
 
+/// An archive's `./` says nothing about the directory that it is unpacked to.
+// items: D001 D002
+#[test]
+fn roots_of_archives_leave_the_destination_alone() {
+    let lab = Lab::empty();
+    let context = lab.context(
+        "FROM scratch\nCOPY --chmod=711 d /there\nADD t.tar /there/\nADD t.tar /made/\n",
+        &[("d/x", "X"), ("packed/in.txt", "I")],
+    );
+    std::fs::set_permissions(context.join("packed"), std::fs::Permissions::from_mode(0o2700)).unwrap();
+    let words = ["-C", "packed", "-cf", "t.tar", "."];
+    assert!(std::process::Command::new("tar").current_dir(&context).args(words).status().unwrap().success());
+    let out = lab.files_of(&context, &[]);
+    for (name, mode) in [("there", 0o711), ("made", 0o755)] {
+        assert!(out.join(name).join("in.txt").exists());
+        assert_eq!(std::fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o7777, mode, "{name}");
+    }
+}
+
 // items: T03
 #[test]
 fn modes_and_owners() {

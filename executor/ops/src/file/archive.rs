@@ -82,6 +82,10 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     fn entry(&mut self, header: &Header, content: &mut dyn Read) -> Result<(), FileError> {
         let name = rooted_bytes(&header.path)?;
+        // The destination is there; what the archive says of its own root changes nothing, as in docker.
+        if name.as_os_str().is_empty() {
+            return Ok(());
+        }
         let target = self.place(&name)?;
         if target.as_os_str().is_empty() {
             return Ok(());
