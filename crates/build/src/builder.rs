@@ -261,6 +261,7 @@ impl Builder {
             layers,
             config: lowered.config.clone(),
             epoch: lowered.epoch,
+            rewritten: None,
         })
     }
 

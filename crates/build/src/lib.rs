@@ -1,5 +1,6 @@
 //! The staircase: joins frontend, solver, executor, cache and exporters into one [`Builder`].
 
+mod attributes;
 mod bridge;
 mod builder;
 mod error;

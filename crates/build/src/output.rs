@@ -1,6 +1,5 @@
 //! Where results go: `--output` read, and carried out.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,14 +7,14 @@ use std::sync::Arc;
 use rbuild_events::Reporter;
 use rbuild_export::{
     ArchiveKind, ArchiveTarget, AssembleOptions, Assembled, Built, TarPart, assemble, configuration, export_archive,
-    export_directory, export_tar, index_of, record,
+    export_directory, export_tar, index_of, record, with_times_until,
 };
 use rbuild_images::{Images, PushImage, PushLayer};
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_sys::result::create_result;
 use rbuild_tree::FileTree;
-use rbuild_tree::compress::Compression;
 
+use crate::attributes::Attributes;
 use crate::error::BuildError;
 use crate::request::OutputSpec;
 use crate::track::Track;
@@ -32,6 +31,10 @@ pub(crate) struct Output {
     tar: bool,
     assemble: AssembleOptions,
     platform_split: Option<bool>,
+    /// `source-date-epoch`: wins over the build's; an empty one means none.
+    epoch: Option<Option<i64>>,
+    /// `rewrite-timestamp`: whether new layers have no time later than the epoch.
+    rewrite: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,63 +57,10 @@ pub(crate) struct Exported {
     pub(crate) names: Vec<Reference>,
 }
 
-/// The attributes of one output, each to be taken once.
-struct Attributes<'a> {
-    spec: &'a OutputSpec,
-    left: BTreeMap<String, String>,
-}
-
-impl Attributes<'_> {
-    fn take(&mut self, name: &str) -> Option<String> {
-        self.left.remove(name)
-    }
-
-    fn flag(&mut self, name: &str) -> Result<Option<bool>, BuildError> {
-        match self.take(name).as_deref() {
-            None => Ok(None),
-            Some("" | "true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(self.invalid(name, other, "expected true or false")),
-        }
-    }
-
-    fn invalid(&self, name: &str, value: &str, reason: &str) -> BuildError {
-        BuildError::Input(format!("output type={}: `{name}={value}`: {reason}", self.spec.kind))
-    }
-
-    fn compression(&mut self) -> Result<Compression, BuildError> {
-        let level = self.take("compression-level");
-        let number = |default: u32, most: u32, attributes: &Self| match level.as_deref() {
-            None => Ok(default),
-            Some(text) => match text.parse() {
-                Ok(level) if level <= most => Ok(level),
-                _ => Err(attributes.invalid("compression-level", text, &format!("expected a number from 0 to {most}"))),
-            },
-        };
-        match self.take("compression").as_deref() {
-            None | Some("gzip") => Ok(Compression::Gzip(number(6, 9, self)?)),
-            Some("zstd") => Ok(Compression::Zstd(number(3, 22, self)?.max(1))),
-            Some("uncompressed") => Ok(Compression::None),
-            Some("estargz") => {
-                Err(self.invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed"))
-            }
-            Some(other) => Err(self.invalid("compression", other, "unknown: gzip, zstd or uncompressed")),
-        }
-    }
-
-    /// Attributes that belong to what is not there yet are refused, not ignored.
-    fn finish(self) -> Result<(), BuildError> {
-        match self.left.iter().next() {
-            None => Ok(()),
-            Some((name, value)) => Err(self.invalid(name, value, "this attribute is not supported")),
-        }
-    }
-}
-
 impl Output {
     /// Reads an output.
     pub(crate) fn parse(spec: &OutputSpec) -> Result<Self, BuildError> {
-        let mut attributes = Attributes { spec, left: spec.attributes.clone() };
+        let mut attributes = Attributes::new(spec);
         let dest = attributes.take("dest");
         let push = attributes.flag("push")?;
         let store = attributes.flag("store")?.unwrap_or(true);
@@ -133,6 +83,8 @@ impl Output {
             )));
         }
         let oci = attributes.flag("oci-mediatypes")?.unwrap_or(true);
+        let has_layers = matches!(kind, Kind::Image { .. } | Kind::Archive(_));
+        let rewrite = has_layers && attributes.flag("rewrite-timestamp")?.unwrap_or(false);
         let output = Self {
             kind,
             names: attributes
@@ -142,6 +94,8 @@ impl Output {
             dest,
             tar: attributes.flag("tar")?.unwrap_or(true),
             platform_split: attributes.flag("platform-split")?,
+            epoch: attributes.epoch()?,
+            rewrite,
             assemble: AssembleOptions {
                 compression: attributes.compression()?,
                 force_compression: attributes.flag("force-compression")?.unwrap_or(false),
@@ -164,6 +118,7 @@ fn parse_name(name: &str) -> Result<Reference, BuildError> {
 }
 
 /// Carries outputs out.
+#[derive(Clone)]
 pub(crate) struct Exporter {
     pub(crate) images: Images,
     pub(crate) reporter: Arc<dyn Reporter>,
@@ -184,13 +139,40 @@ impl Exporter {
             Kind::Tar => ("exporting to client tarball", "sending tarball"),
         };
         let track = Track::start(&self.reporter, name);
-        let exported = match output.kind {
-            Kind::Image { push, store } => self.image(output, push, store, &track).await,
-            Kind::Archive(kind) => self.archive(output, kind).await,
-            Kind::Local | Kind::Tar | Kind::CacheOnly => self.files(output).await,
+        let exported = match self.at_its_time(output, &track).await {
+            Ok(exporter) => exporter.carry_out(output, &track).await,
+            Err(error) => Err(error),
         };
         track.note(done);
         track.end(exported)
+    }
+
+    async fn carry_out(&self, output: &Output, track: &Track) -> Result<Exported, BuildError> {
+        match output.kind {
+            Kind::Image { push, store } => self.image(output, push, store, track).await,
+            Kind::Archive(kind) => self.archive(output, kind).await,
+            Kind::Local | Kind::Tar | Kind::CacheOnly => self.files(output).await,
+        }
+    }
+
+    /// Returns an exporter of results with the times that this output asks for.
+    async fn at_its_time(&self, output: &Output, track: &Track) -> Result<Self, BuildError> {
+        let mut built = self.built.as_ref().clone();
+        if let Some(epoch) = output.epoch {
+            built.iter_mut().for_each(|built| built.epoch = epoch);
+        }
+        if output.rewrite {
+            if built.iter().any(|built| built.epoch.is_none()) {
+                track.note("rewrite-timestamp is given, but no SOURCE_DATE_EPOCH: times stay as they are");
+            }
+            let rewrite = |images: &Images, built: Built| match built.epoch {
+                Some(latest) => with_times_until(images, &built, latest),
+                None => Ok(built),
+            };
+            built =
+                self.blocking(move |images, _| built.into_iter().map(|built| rewrite(images, built)).collect()).await?;
+        }
+        Ok(Self { built: Arc::new(built), ..self.clone() })
     }
 
     fn names(&self, output: &Output) -> Vec<Reference> {

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rbuild_images::{BlobRequest, Images, MadeBlob};
-use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Index, Manifest, Platform, json, media_type};
+use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Platform, json, media_type};
 use rbuild_store::LayerId;
 use rbuild_tree::compress::Compression;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::ExportError;
+
+/// The annotation of a layer whose times were set back, as BuildKit names it.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 /// A result of a build, for one platform.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Built {
     pub config: ImageConfig,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// The time that the new layers were rewritten to; see [`with_times_until`].
+    pub rewritten: Option<i64>,
 }
 
 /// How blobs and manifests are made.
@@ -63,11 +68,7 @@ pub fn configuration(images: &Images, built: &Built) -> Result<(ImageConfig, Byt
     let mut config = built.config.clone();
     config.rootfs.diff_ids = diff_ids(images, &built.layers)?;
     fill_history(&mut config, built, &made_layers(images, built)?);
-    let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
-    config.created = match built.epoch {
-        Some(epoch) => Some(rfc3339(OffsetDateTime::from_unix_timestamp(epoch).unwrap_or(OffsetDateTime::UNIX_EPOCH))),
-        None => last.or(config.created),
-    };
+    config.created = config_time(&config).or(config.created);
     let bytes = json::to_vec(&config);
     Ok((config, bytes.into()))
 }
@@ -129,7 +130,8 @@ fn fill_history(config: &mut ImageConfig, built: &Built, made: &[MadeLayer]) {
     fit_history(&mut config.history, made);
     let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
     let first = made.get(built.base_layers).and_then(|made| made.created.clone());
-    let mut current = first.or_else(|| epoch.map(rfc3339)).or_else(|| config_time(&built.config));
+    let before = || config_time(&built.config).map(|told| clamped(&told, epoch));
+    let mut current = first.or_else(before).or_else(|| epoch.map(rfc3339));
     let mut layers = made.iter();
     for (position, entry) in config.history.iter_mut().enumerate() {
         let layer = if entry.empty_layer { None } else { layers.next() };
@@ -139,7 +141,7 @@ fn fill_history(config: &mut ImageConfig, built: &Built, made: &[MadeLayer]) {
         if let Some(layer) = layer {
             current.clone_from(&layer.created);
         }
-        set_time(entry, current.as_deref());
+        entry.created = entry.created.as_deref().map(|told| clamped(told, epoch)).or_else(|| current.clone());
     }
 }
 
@@ -159,18 +161,38 @@ fn fit_history(history: &mut Vec<History>, made: &[MadeLayer]) {
     }));
 }
 
+/// Returns a time, or `latest` if that is earlier.
+fn clamped(told: &str, latest: Option<OffsetDateTime>) -> String {
+    let parsed = OffsetDateTime::parse(told, &Rfc3339).ok();
+    match latest.filter(|latest| parsed.is_some_and(|at| at > *latest)) {
+        Some(latest) => rfc3339(latest),
+        None => told.to_owned(),
+    }
+}
+
 fn config_time(config: &ImageConfig) -> Option<String> {
     config.history.iter().rev().find_map(|entry| entry.created.clone())
 }
 
-fn set_time(entry: &mut History, time: Option<&str>) {
-    if entry.created.is_none() {
-        entry.created = time.map(str::to_owned);
-    }
-}
-
 fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// Returns what was built with new layers whose times are `latest` at most; the base image's layers stay.
+/// Blocks.
+///
+/// # Errors
+/// If a layer is gone, or cannot be read.
+pub fn with_times_until(images: &Images, built: &Built, latest: i64) -> Result<Built, ExportError> {
+    let positions: Vec<usize> = (built.base_layers..built.layers.len()).collect();
+    let layers = std::sync::Mutex::new(built.layers.clone());
+    parallel(&positions, &|position| {
+        let rewritten = images.with_times_until(built.layers[position], &built.layers[..position], latest)?;
+        layers.lock().expect("no holder of this lock panics")[position] = rewritten;
+        Ok(())
+    })?;
+    let layers = layers.into_inner().expect("no holder of this lock panics");
+    Ok(Built { layers, rewritten: Some(latest), ..built.clone() })
 }
 
 /// Makes blobs, configuration and manifest of what was built; all but layers that are at a registry
@@ -184,7 +206,10 @@ pub fn assemble(images: &Images, built: &Built, options: AssembleOptions) -> Res
         BlobRequest { compression: options.compression, force: options.force_compression, threads: options.threads };
     let positions: Vec<usize> = (0..built.layers.len()).collect();
     parallel(&positions, &|position| {
-        let blob = images.blob(built.layers[position], &built.layers[..position], request)?;
+        let mut blob = images.blob(built.layers[position], &built.layers[..position], request)?;
+        if let Some(latest) = built.rewritten.filter(|_| position >= built.base_layers) {
+            blob.descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
+        }
         made.lock().expect("no holder of this lock panics").insert(position, blob);
         Ok(())
     })?;
@@ -212,7 +237,11 @@ pub fn manifest_of(
     let config_descriptor = Descriptor::new(config_type, images.store().blobs().put(&config)?, config.len() as u64);
     let descriptor = |blob: &MadeBlob| {
         let media_type = layer_type(&blob.descriptor.media_type, oci);
-        Descriptor::new(media_type, blob.descriptor.digest, blob.descriptor.size)
+        let mut descriptor = Descriptor::new(media_type, blob.descriptor.digest, blob.descriptor.size);
+        // Docker's manifests have no annotations.
+        let rewritten = blob.descriptor.annotations.get_key_value(REWRITTEN).filter(|_| oci);
+        descriptor.annotations.extend(rewritten.map(|(key, value)| (key.clone(), value.clone())));
+        descriptor
     };
     let manifest = Manifest {
         schema_version: 2,

@@ -12,7 +12,9 @@ pub mod store;
 mod error;
 
 pub use archive::{ArchiveKind, ArchiveTarget, Loaded, export_archive, load_archive};
-pub use assemble::{AssembleOptions, Assembled, Built, assemble, configuration, index_of, manifest_of};
+pub use assemble::{
+    AssembleOptions, Assembled, Built, assemble, configuration, index_of, manifest_of, with_times_until,
+};
 pub use error::ExportError;
 pub use files::{TarPart, export_directory, export_tar};
 pub use store::record;

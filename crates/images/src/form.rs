@@ -247,7 +247,12 @@ impl Images {
     }
 
     /// Writes a layer's plain tar to `out` and returns its digest.
-    fn write_plain(&self, layer: &Layer, below: &[LayerId], out: &mut dyn Write) -> Result<DiffId, ImagesError> {
+    pub(crate) fn write_plain(
+        &self,
+        layer: &Layer,
+        below: &[LayerId],
+        out: &mut dyn Write,
+    ) -> Result<DiffId, ImagesError> {
         let failed = |action| move |source| ImagesError::Layer { action, layer: layer.id, source };
         if let Some(blob) = plain(layer).or(layer.blobs.first()) {
             let mut reader = self.store().blobs().reader(&blob.descriptor.digest)?;
@@ -286,12 +291,19 @@ impl Images {
             let descriptor = remote.descriptor.clone();
             return Ok(MadeBlob { descriptor, diff_id, remotes, local: false });
         }
-        if layer.tree.is_none() && layer.blobs.is_empty() {
-            self.fetch(&layer, &silent(), nobody())?;
-        }
-        let layer = self.store().layers().get(id)?;
+        let layer = self.reachable(id)?;
         let (descriptor, diff_id) = self.make_blob(&layer, below, request)?;
         Ok(MadeBlob { descriptor, diff_id, remotes, local: true })
+    }
+
+    /// Returns a layer some form of which is in the store, fetching its blob if need be.
+    pub(crate) fn reachable(&self, id: LayerId) -> Result<Layer, ImagesError> {
+        let layer = self.store().layers().get(id)?;
+        if layer.tree.is_some() || !layer.blobs.is_empty() {
+            return Ok(layer);
+        }
+        self.fetch(&layer, &silent(), nobody())?;
+        Ok(self.store().layers().get(id)?)
     }
 
     /// Makes sure that the blob is in the store, fetching it if it is only at a registry.

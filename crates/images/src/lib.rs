@@ -9,6 +9,7 @@ mod form;
 mod pull;
 mod push;
 mod resolve;
+mod rewrite;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

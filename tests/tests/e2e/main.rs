@@ -27,6 +27,7 @@ mod network;
 mod outcome;
 mod platforms;
 mod registry;
+mod reproducible;
 mod rootless;
 mod run;
 mod sandbox;

@@ -5,6 +5,7 @@
 //! are bounded, and what is malformed ends the reading.
 
 mod block;
+mod clamp;
 mod header;
 mod index;
 mod input;
@@ -16,6 +17,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use clamp::clamp_times;
 pub use header::{EntryKind, Header};
 pub use index::{IndexedEntry, TarIndex, read_segments};
 pub use read::{Archive, Entry};

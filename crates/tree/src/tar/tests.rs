@@ -405,3 +405,24 @@ proptest::proptest! {
         }
     }
 }
+
+/// Times that are early enough, and everything else, stay as they are, byte for byte.
+// items: O010
+#[test]
+fn late_times_are_set_back() {
+    let late = |seconds: i64| {
+        let mut entries = corners();
+        entries.iter_mut().for_each(|(_, metadata)| metadata.mtime = metadata.mtime.max(Time::from_seconds(seconds)));
+        write(&entries)
+    };
+    let clamped = |tar: &[u8], latest| clamp_times(tar, latest, Vec::new()).unwrap();
+    let plain = write(&corners());
+    assert!(clamped(&plain, i64::MAX) == plain, "nothing is late");
+    let mut all_at_zero = corners();
+    all_at_zero.iter_mut().for_each(|(_, metadata)| metadata.mtime = metadata.mtime.min(Time::EPOCH));
+    assert!(clamped(&plain, 0) == write(&all_at_zero), "what is before 1970 stays");
+    assert!(clamped(&late(10_000_000_000), 10_000_000_000) == late(10_000_000_000), "and what is beyond octal fields");
+    let mut rest = plain.as_slice();
+    clamp_times(&mut rest, 0, Vec::new()).unwrap();
+    assert!(rest.is_empty(), "the stream is read to its end");
+}
