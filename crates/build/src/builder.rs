@@ -360,6 +360,7 @@ pub(crate) fn frontend_request(
         resources: resources(request),
         allow: allow.collect::<BTreeSet<_>>(),
         context: input.context.clone(),
+        context_time: input.time,
         contexts: contexts.clone(),
         filename: input.filename.clone(),
         ..Request::default()

@@ -10,7 +10,7 @@ use rbuild_lower::MainContext;
 use rbuild_sys::root::Root;
 use rbuild_tree::compress::decompress;
 use rbuild_tree::pattern::parse_ignore_file;
-use rbuild_tree::tar::Archive;
+use rbuild_tree::tar::{Archive, newest_file};
 
 use crate::error::BuildError;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};
@@ -31,6 +31,8 @@ pub(crate) struct Input {
     pub(crate) directory: Option<PathBuf>,
     /// The context as the frontend knows it.
     pub(crate) context: MainContext,
+    /// The time of the newest file of the archive that the context was, if `SOURCE_DATE_EPOCH` may ask for it.
+    pub(crate) time: Option<i64>,
     /// A directory that was unpacked for this build, and goes with it.
     #[expect(dead_code, reason = "held for its end")]
     pub(crate) unpacked: Option<tempfile::TempDir>,
@@ -64,6 +66,7 @@ fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Rea
         text: text(&bytes, request)?,
         directory: Some(directory.to_owned()),
         context: MainContext::Local { name: CONTEXT.to_owned(), exclude },
+        time: None,
         unpacked: None,
     })
 }
@@ -203,6 +206,7 @@ fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> 
             text: text(&bytes, request)?,
             directory: None,
             context,
+            time: None,
             unpacked: None,
         });
     }
@@ -217,11 +221,25 @@ fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> 
     };
     let request = BuildRequest { dockerfile: inside, ..request.clone() };
     let input = directory_input(&request, unpacked.path(), &mut io::empty())?;
+    let time = if asks_for_time(&request, &input.text) { newest(&spool).map_err(failed)? } else { None };
     Ok(Input {
+        time,
         unpacked: Some(unpacked),
         context: MainContext::Local { name: CONTEXT.to_owned(), exclude: Vec::new() },
         ..input
     })
+}
+
+/// Whether `SOURCE_DATE_EPOCH` may be the context's time: looking for that takes another pass through the archive.
+fn asks_for_time(request: &BuildRequest, text: &str) -> bool {
+    let given = request.build_args.get("SOURCE_DATE_EPOCH").or(request.source_date_epoch.as_ref());
+    given.map_or(text.contains("SOURCE_DATE_EPOCH"), |given| given == "context")
+}
+
+fn newest(mut spool: &File) -> io::Result<Option<i64>> {
+    io::Seek::rewind(&mut spool)?;
+    let (_, plain) = decompress(io::BufReader::with_capacity(256 << 10, spool))?;
+    newest_file(plain).map_err(io::Error::other)
 }
 
 fn is_archive(spool: &File) -> io::Result<bool> {

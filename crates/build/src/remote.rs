@@ -60,7 +60,7 @@ impl Fetcher {
             }
         });
         let (filename, text) = track.end(read.await)?;
-        Ok(Input { filename, text, directory: None, context, unpacked: None })
+        Ok(Input { filename, text, directory: None, context, time: None, unpacked: None })
     }
 
     async fn context(

@@ -26,6 +26,9 @@ pub(crate) async fn resolve(
     if let Ok(seconds) = value.parse() {
         return Ok(Some(seconds));
     }
+    if value == "context" && request.context_time.is_some() {
+        return Ok(request.context_time);
+    }
     let place = declared_at(dockerfile);
     let asked = source(value, dockerfile, request, globals, place)?;
     let Some((source, shown)) = asked else {

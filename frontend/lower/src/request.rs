@@ -49,6 +49,8 @@ pub struct Request {
     pub allow: BTreeSet<Entitlement>,
     /// The build context.
     pub context: MainContext,
+    /// The time that `SOURCE_DATE_EPOCH=context` means, of a directory that was an archive.
+    pub context_time: Option<i64>,
     /// Named contexts: name, or `name::platform`, to `docker-image://…`, `oci-layout://…`, a git or
     /// http address, `local:name` or `target:stage`.
     pub contexts: BTreeMap<String, String>,
@@ -83,6 +85,7 @@ impl Default for Request {
             devices: Vec::new(),
             allow: BTreeSet::new(),
             context: MainContext::default(),
+            context_time: None,
             contexts: BTreeMap::new(),
             session: None,
             filename: "Dockerfile".to_owned(),

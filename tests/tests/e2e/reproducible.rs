@@ -259,3 +259,19 @@ fn outputs_have_epochs_of_their_own() {
         .says("rewrite-timestamp")
         .says("not supported");
 }
+
+/// An archive on standard input has the time of its newest file.
+// items: O010
+#[test]
+fn archives_tell_their_time() {
+    let lab = Lab::empty();
+    let context = lab.context("FROM scratch\nCOPY a /\n", &[("a", "A")]);
+    age(&context.join("a"), 3000);
+    age(&context.join("Dockerfile"), 4000);
+    let tar = Command::new("tar").current_dir(&context).args(["-c", "a", "Dockerfile"]).output().unwrap().stdout;
+    lab.rbuild_with_input(["build", "-q", "-t", "app", "--build-arg", "SOURCE_DATE_EPOCH=context", "-"], &tar).ok();
+    assert_eq!(lab.inspect("app")["Created"], "1970-01-01T01:06:40Z");
+    lab.build_dir(&context, &["--build-arg", "SOURCE_DATE_EPOCH=never"])
+        .exits(1)
+        .says("invalid SOURCE_DATE_EPOCH: never");
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use rbuild_graph::{pb, source};
 use rbuild_tree::compress::decompress;
 use rbuild_tree::select::{Follow, resolve};
-use rbuild_tree::tar::{Archive, EntryKind};
+use rbuild_tree::tar::newest_file;
 use rbuild_tree::{FileTree, Node, TreeError};
 
 use super::GitSource;
@@ -58,14 +58,7 @@ impl Worker {
         }
         let content = BufReader::with_capacity(64 << 10, tree.open(&node)?);
         let (_, plain) = decompress(content).map_err(TreeError::io("decompressing", path))?;
-        let mut archive = Archive::new(plain);
-        let mut newest = None;
-        while let Some(entry) = archive.next_entry().map_err(TreeError::from)? {
-            if entry.header.kind == EntryKind::File {
-                newest = newest.max(Some(entry.header.mtime.seconds));
-            }
-        }
-        Ok(newest)
+        Ok(newest_file(plain).map_err(TreeError::from)?)
     }
 
     /// Returns when the commit of a git source was made, in seconds since 1970; none for other sources.
