@@ -13,8 +13,8 @@ use rbuild_export::Built;
 use rbuild_graph::{Graph, pb};
 use rbuild_images::Images;
 use rbuild_lower::{
-    Answer, Bridge, Entitlement, HostAddress, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest, answer,
-    lower, read,
+    Answer, Bridge, Entitlement, HostAddress, LowerError, Lowered, MainContext, Request, ResolveMode, Subrequest,
+    answer, lower, read,
 };
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};

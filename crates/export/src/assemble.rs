@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rbuild_images::{BlobRequest, Images, MadeBlob};
-use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Platform, json, media_type};
+use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Index, Manifest, Platform, json, media_type};
 use rbuild_store::LayerId;
 use rbuild_tree::compress::Compression;
 use time::OffsetDateTime;
@@ -112,12 +112,11 @@ struct MadeLayer {
 /// Returns when and by what the layers were made; those of the base are as old as it says.
 fn made_layers(images: &Images, built: &Built) -> Result<Vec<MadeLayer>, ExportError> {
     let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
-    let clamp = |at: OffsetDateTime| epoch.map_or(at, |epoch| at.min(epoch));
     let made = |(position, id): (usize, &LayerId)| {
         let layer = images.store().layers().get(*id)?;
         let created = match position < built.base_layers {
             true => config_time(&built.config),
-            false => Some(rfc3339(clamp(OffsetDateTime::from(layer.created)))),
+            false => Some(clamped(&rfc3339(OffsetDateTime::from(layer.created)), epoch)),
         };
         Ok(MadeLayer { created, description: layer.description })
     };

@@ -10,7 +10,7 @@ pub(crate) mod local;
 pub(crate) mod look;
 pub(crate) mod oci_layout;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -86,7 +86,7 @@ fn networks_and_security() {
 #[test]
 fn settings_of_all_steps() {
     let asked = Request {
-        add_hosts: vec![("db".to_owned(), "10.0.0.1".parse().expect("an address"))],
+        add_hosts: vec![("db".to_owned(), rbuild_lower::HostAddress::Ip("10.0.0.1".parse().expect("an address")))],
         shm_size: 7,
         ulimits: vec![pb::Ulimit { name: "nofile".to_owned(), soft: 1, hard: 2 }],
         cgroup_parent: Some("/p".to_owned()),
