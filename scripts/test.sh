@@ -20,8 +20,8 @@ can_root() { [ "${sudo[0]:-}" != false ]; }
 
 say "packages"
 # No recommended packages: the tests use the programs themselves, never these packages' services.
-scripts/packages.sh build-essential busybox-static crun docker-registry fuse-overlayfs iproute2 passt podman procps qemu-user-static skopeo \
-    slirp4netns uidmap umoci util-linux || note "some packages could not be installed; tests that need them skip aloud"
+scripts/packages.sh build-essential busybox-static bzip2 crun docker-registry fuse-overlayfs git iproute2 openssh-client passt \
+    podman procps python3 qemu-user-static skopeo slirp4netns uidmap umoci util-linux xz-utils zstd || note "some packages could not be installed; tests that need them skip aloud"
 
 # Counts what `cargo test` says; its output passes through.
 run_tests() {
