@@ -159,6 +159,7 @@ mod tests {
         assert!(matches!(parse(OCI_INDEX, old), Err(DocumentError::Schema(1))));
     }
 
+    // items: H005
     #[test]
     fn writes_configurations_as_buildkit_does() {
         let text = r#"{"variant":"v7","zeta":1,"os":"linux","os.version":"1","os.features":["b"],

@@ -114,7 +114,7 @@ mod tests {
 
     const V6: &str = "::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-    // items: R004
+    // items: R004 O012
     #[test]
     fn files() {
         let head = format!("127.0.0.1\tlocalhost box\n{V6}");

@@ -233,6 +233,7 @@ mod tests {
     }
 
     /// D007
+    // items: D007
     #[test]
     fn what_is_git() {
         for other in [
@@ -262,6 +263,7 @@ mod tests {
     }
 
     /// D008
+    // items: D008
     #[test]
     fn queries() {
         let base = "https://github.com/moby/buildkit.git";
@@ -285,6 +287,7 @@ mod tests {
     }
 
     /// D003
+    // items: D003
     #[test]
     fn names_of_files() {
         assert_eq!(file_name("https://x/a/b%20c.tar?q#f"), "b c.tar");

@@ -95,6 +95,7 @@ mod tests {
         Request { contexts, build_platform: Platform::new("linux", "amd64", None), ..Request::default() }
     }
 
+    // items: X011
     #[test]
     fn x011_names() {
         let request = request(&[
@@ -113,6 +114,7 @@ mod tests {
         assert!(find("UP CASE", None, &request).unwrap_err().starts_with("invalid context name UP CASE"));
     }
 
+    // items: X011
     #[test]
     fn x011_kinds() {
         let kind =

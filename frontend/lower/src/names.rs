@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(counter.next(&step), expect);
     }
 
+    // items: O009
     #[test]
     fn o009_names() {
         let mut counter = Counter { stage: "build".to_owned(), total: 12, ..Counter::default() };

@@ -132,6 +132,7 @@ mod tests {
     }
 
     /// C002: what says "a directory" is kept.
+    // items: C002
     #[test]
     fn destinations() {
         let dest = |path| in_op("/w", &destination("/w", path), true);

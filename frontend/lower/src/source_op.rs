@@ -117,6 +117,7 @@ fn json_list(texts: &[String]) -> String {
 mod tests {
     use super::*;
 
+    // items: K010
     #[test]
     fn k010_git() {
         let parsed = crate::git::parse("git@github.com:moby/buildkit.git?submodules=false#v1:docs").unwrap().unwrap();
@@ -127,6 +128,7 @@ mod tests {
         assert_eq!(op.attrs["git.skipsubmodules"], "true");
     }
 
+    // items: C023
     #[test]
     fn c023_used_paths() {
         let used = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();

@@ -113,7 +113,7 @@ fn i006_workdir_owner_time_and_layer() {
     fails("FROM scratch\nUSER app\nWORKDIR /x\n", "invalid user index: -1");
 }
 
-// items: T04
+// items: T04 C014
 #[test]
 fn c014_link_with_a_mode_is_not_linked_and_needs_numeric_ids() {
     let merges = |text: &str| show(&Ok(ok(text))).contains("  merge ");
@@ -126,14 +126,14 @@ fn c014_link_with_a_mode_is_not_linked_and_needs_numeric_ids() {
     assert_eq!(names(&linked)[2..], ["[2/3] COPY --link a /", "[2/3] LINK COPY --link a /", "[3/3] RUN x"]);
 }
 
-// items: T02
+// items: T02 C009
 #[test]
 fn c009_wildcards_may_match_nothing() {
     let shown = show(&Ok(ok("FROM scratch\nCOPY a* /\n")));
     assert!(shown.contains("wildcard empty-wildcard"), "{shown}");
 }
 
-// items: M015
+// items: M015 O002
 #[test]
 fn m015_no_cache_marks_the_steps() {
     let text = "FROM alpine AS a\nRUN --mount=type=cache,target=/c,uid=1 x\nCOPY f /\nWORKDIR /w\nFROM alpine\nCOPY --from=a / /\n";
@@ -254,7 +254,7 @@ fn m020_agents() {
     assert!(env(&set).contains(&"SSH_AUTH_SOCK=/own".to_owned()));
 }
 
-// items: R009 R010
+// items: R009 R010 O011
 #[test]
 fn r009_r010_entitlements() {
     fails("FROM alpine\nRUN --network=host x\n", "entitlement network.host is not allowed");
@@ -316,7 +316,7 @@ fn g015_targets() {
     fails_with(text, &target("0"), "target stage \"0\" could not be found");
 }
 
-// items: G009
+// items: G009 H006
 #[test]
 fn g009_platform_of_the_image() {
     let arm = Request { build_platform: rbuild_oci::Platform::new("linux", "amd64", None), ..request() };
@@ -352,6 +352,7 @@ fn a001_a009_scopes() {
     assert_eq!(ok("FROM busybox:1\n").config.config.env.len(), 1, "A016");
 }
 
+// items: I004 I007 I008
 #[test]
 fn i_metadata_errors() {
     fails("FROM scratch\nENV E=\nVOLUME $E\n", "VOLUME specified can not be an empty string");
@@ -361,6 +362,7 @@ fn i_metadata_errors() {
     fails("FROM scratch\nUSER ${\n", "syntax error");
 }
 
+// items: C013 C024 D005 D008
 #[test]
 fn c013_c024_copy_errors() {
     fails(
@@ -383,6 +385,7 @@ fn c013_c024_copy_errors() {
     );
 }
 
+// items: O010
 #[test]
 fn o010_epochs() {
     let at = |epoch: &str| Request { build_args: args(&[("SOURCE_DATE_EPOCH", epoch)]), ..request() };
@@ -424,6 +427,7 @@ fn lints_that_need_scopes() {
     warns(unused, "");
 }
 
+// items: O005
 #[test]
 fn outline_tells_what_is_asked_for() {
     let text = "ARG A=1\nARG B=$A\nFROM scratch AS x\nARG B\n# C the third\nARG C=3\nRUN --mount=type=secret,id=s,required true\nRUN --mount=type=ssh true\n";

@@ -121,7 +121,7 @@ fn roots_of_archives_leave_the_destination_alone() {
     }
 }
 
-// items: T03
+// items: T03 C012 C013
 #[test]
 fn modes_and_owners() {
     let lab = Lab::new();
@@ -219,6 +219,7 @@ fn named_contexts_and_other_ignore_files() {
     check(&lab, "FROM scratch\nCOPY . /\n", files, &[], &[("a", "A"), ("b", "-")]);
 }
 
+// items: C017 C018
 #[test]
 fn links_and_strange_files_survive() {
     let lab = Lab::new();

@@ -60,6 +60,7 @@ fn failing_step_says_what_failed_and_shows_its_log() {
     lab.build("FROM busybox\nRUN kill -9 $$\n", &[], &[]).exits(1).says("137");
 }
 
+// items: K012
 #[test]
 fn failed_steps_are_not_cached_and_finished_ones_are() {
     let lab = Lab::new();

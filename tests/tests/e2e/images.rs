@@ -35,6 +35,7 @@ fn new_image_takes_the_name_of_the_old() {
     assert_eq!(lab.say("images -q").ok().line().lines().count(), 1);
 }
 
+// items: K014
 #[test]
 fn everything_is_given_back() {
     let lab = Lab::new();

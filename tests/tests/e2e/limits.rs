@@ -81,7 +81,7 @@ fn shared_memory_has_the_size_asked_for() {
     lab.sh("--shm-size=3m --network=none", df).ok().prints("3072");
 }
 
-// items: R012
+// items: R012 K002
 #[test]
 fn limits_are_no_part_of_the_key() {
     let lab = Lab::new();

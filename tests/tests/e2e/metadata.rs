@@ -10,6 +10,7 @@ fn built(lab: &Lab, dockerfile: &str, args: &[&str]) -> Value {
     lab.inspect("app")
 }
 
+// items: I003 I004 I007 I010 O001
 #[test]
 fn configuration() {
     let lab = Lab::empty();
@@ -71,7 +72,7 @@ fn entrypoint_clears_the_command_of_the_base_only() {
     }
 }
 
-// items: R014 R015
+// items: R014 R015 H001 H002
 #[test]
 fn history_tells_every_instruction() {
     let lab = Lab::new();
@@ -101,6 +102,7 @@ fn history_tells_every_instruction() {
     assert!(expected.iter().all(|entry| table.stdout.contains(entry)), "{}", table.stdout);
 }
 
+// items: H011
 #[test]
 fn same_files_make_the_same_image_anywhere() {
     let digest = || {

@@ -226,7 +226,7 @@ RUN ls /run/secrets /etc/s > /left 2>&1 || true; env > /env
     assert!(holding.is_empty(), "{holding:?}");
 }
 
-// items: M019
+// items: M019 K002
 #[test]
 fn secret_values_are_no_part_of_the_key() {
     let lab = Lab::new();

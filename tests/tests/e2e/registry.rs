@@ -79,6 +79,7 @@ fn log_in(lab: &Lab, registry: &Registry, password: &str) -> crate::lab::Outcome
     lab.rbuild_with_input(["login", "-u", "ali", "--password-stdin", &registry.address], password.as_bytes())
 }
 
+// items: H004
 #[test]
 fn pushed_images_come_back_the_same() {
     let (lab, other) = (Lab::new(), Lab::empty());
@@ -131,6 +132,7 @@ fn existing_blobs_are_not_sent_again() {
     assert_eq!(registry.blobs().len(), blobs);
 }
 
+// items: K013
 #[test]
 fn base_layers_are_fetched_only_if_a_step_needs_them() {
     let (lab, other) = (Lab::new(), Lab::empty());

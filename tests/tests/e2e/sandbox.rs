@@ -119,7 +119,7 @@ fn background_processes_end_with_the_step() {
     assert_eq!(crate::ending::processes_with(&mark), Vec::<u32>::new());
 }
 
-// items: R010
+// items: R010 O011
 #[test]
 fn entitlements_open_what_they_name() {
     let lab = Lab::new();

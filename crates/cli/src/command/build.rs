@@ -471,6 +471,7 @@ mod tests {
         assert!(context("/nonexistent-for-sure").unwrap_err().contains("not found"));
     }
 
+    // items: O012
     #[test]
     fn secrets() {
         let lookup = |name: &str| (name == "TOKEN").then(|| "hush".to_owned());

@@ -46,6 +46,7 @@ mod tests {
         assert_eq!(glob_match(pattern, name.as_bytes()).ok(), expect, "{pattern} on {name}");
     }
 
+    // items: C009
     #[test]
     fn follows_filepath_match() {
         let table = [

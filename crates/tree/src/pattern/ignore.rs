@@ -34,6 +34,7 @@ mod tests {
         assert_eq!(parse_ignore_file(text.as_bytes()), expect, "{text:?}");
     }
 
+    // items: X004
     #[test]
     fn reads_the_lines_that_count() {
         check("test1\n/test2\n/a/file/here\n\nlastfile", &["test1", "test2", "a/file/here", "lastfile"]);

@@ -107,6 +107,7 @@ fn the_index_reads_what_the_stream_reads() {
 }
 
 /// Digests of fixed trees: the layout of bytes is a promise (equal diff ids across versions and tools).
+// items: H008
 #[test]
 fn the_bytes_are_fixed() {
     let mut writer = LayerWriter::new(Vec::new());

@@ -113,6 +113,7 @@ impl Clause {
 mod tests {
     use super::*;
 
+    // items: C013
     #[test]
     fn symbolic_modes() {
         for (text, before, directory, after) in [

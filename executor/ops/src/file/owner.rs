@@ -100,6 +100,7 @@ fn account(line: &[u8], name: &str) -> Option<Account> {
 mod tests {
     use super::*;
 
+    // items: C012
     #[test]
     fn accounts() {
         let found = account(b"app:x:1000:1001:App:/:/bin/sh", "app").unwrap();

@@ -118,6 +118,7 @@ mod tests {
     use super::*;
 
     /// X20, X40: an image that claims the diff ids of another must not be taken for it.
+    // items: K009
     #[test]
     fn blobs_count_until_they_prove_themselves() {
         let ids = [DiffId(Digest::of(b"a")), DiffId(Digest::of(b"b"))];

@@ -66,6 +66,7 @@ fn check_diff(base: Tar, upper: Tar, expect: &str) {
     assert_eq!(shows(before), shows(after));
 }
 
+// items: H007
 #[test]
 fn only_what_changed_is_written() {
     let base = || tar().dir("d").file("d/a", "1").file("d/b", "2").dir("e").file("e/f", "3").file("top", "4");
@@ -84,6 +85,7 @@ fn only_what_changed_is_written() {
     check_diff(tar().symlink("l", "a"), tar().symlink("l", "a"), "");
 }
 
+// items: H007
 #[test]
 fn opaque_directories_become_removals() {
     let base = || tar().dir("d").file("d/a", "1").file("d/b", "2").dir("d/e").file("d/e/f", "3").file("d/z", "4");
@@ -96,6 +98,7 @@ fn opaque_directories_become_removals() {
     check_diff(tar(), opaque(tar()).file("d/x", ""), "d/ d/x");
 }
 
+// items: H007
 #[test]
 fn further_names_are_hard_links() {
     let upper = tar().file("a", "1").hard_link("b", "a").hard_link("d/c", "b").symlink("s", "a").hard_link("t", "s");

@@ -44,6 +44,7 @@ fn layers_merge_as_an_overlay_does() {
     check_both(&[base(), tar().file(".wh..wh..opq", "").file("x", "")], "x=");
 }
 
+// items: H007
 #[test]
 fn whiteouts_hide_lower_layers_only() {
     let base = || tar().file("a/old", "1").file("b", "2");

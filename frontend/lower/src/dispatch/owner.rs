@@ -78,6 +78,7 @@ fn is_symbolic(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    // items: C013
     #[test]
     fn c013_modes() {
         for (text, bits) in [("755", 0o755), ("0", 0), ("04755", 0o4755), ("7777", 0o7777)] {
@@ -97,6 +98,7 @@ mod tests {
         }
     }
 
+    // items: C012
     #[test]
     fn c012_ids() {
         assert_eq!(numeric("root"), Ok(Some(0)));

@@ -19,6 +19,7 @@ async fn independent_vertices_run_at_the_same_time() {
     store.check(&target, "content right[0], run a, run b, run c, run left, run right, run top").await;
 }
 
+// items: K012
 #[tokio::test]
 async fn a_vertex_wanted_twice_runs_once() {
     let store = Store::memory();
@@ -55,6 +56,7 @@ async fn different_definitions_of_the_same_step_run_once() {
     assert_eq!(calls.matches("run one").count() + calls.matches("run two").count(), 1, "{calls}");
 }
 
+// items: K012
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_share_a_store_run_each_step_once() {
     let store = Store::on_disk();

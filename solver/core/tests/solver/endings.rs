@@ -29,6 +29,7 @@ async fn people_see_what_ran_and_what_was_cached() {
     assert!(lines.contains(&"context done".to_owned()), "it was read for its content: {lines:?}");
 }
 
+// items: K012
 #[tokio::test]
 async fn a_failure_is_told_once_and_not_remembered() {
     for store in [Store::memory(), Store::on_disk()] {
@@ -75,6 +76,7 @@ async fn a_later_job_does_not_inherit_a_failure() {
     assert_eq!(store.calls.take(), "run image, run step x2, run top");
 }
 
+// items: K012
 #[tokio::test]
 async fn what_was_done_before_canceling_stays_done() {
     for store in [Store::memory(), Store::on_disk()] {

@@ -13,6 +13,7 @@ fn image_build(store: &Store, session: &str, content: &str) -> crate::dsl::Vtx {
     store.vtx("last").on(&run)
 }
 
+// items: K001
 #[tokio::test]
 async fn a_cached_target_evaluates_none_of_its_inputs() {
     for store in [Store::memory(), Store::on_disk()] {
@@ -24,6 +25,7 @@ async fn a_cached_target_evaluates_none_of_its_inputs() {
     }
 }
 
+// items: K001
 #[tokio::test]
 async fn touched_files_find_everything_by_content() {
     for store in [Store::memory(), Store::on_disk()] {

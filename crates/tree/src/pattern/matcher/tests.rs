@@ -67,6 +67,7 @@ fn single_patterns() {
     }
 }
 
+// items: X004
 #[test]
 fn the_last_match_wins_and_parents_count() {
     let table = [
@@ -120,6 +121,7 @@ fn prunes_only_what_nothing_re_includes() {
     check_prune("* !src/a/**/x", "src/a/q", false);
 }
 
+// items: X004
 #[test]
 fn hostile_patterns_take_linear_time() {
     let start = std::time::Instant::now();

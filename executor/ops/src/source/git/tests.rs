@@ -66,6 +66,7 @@ async fn fetch(place: &Place, op: &pb::SourceOp) -> Result<Done, String> {
 }
 
 /// D007, D011
+// items: D007 D011
 #[tokio::test(flavor = "multi_thread")]
 async fn d011_trees_and_modes() {
     let place = Place::new();
@@ -83,6 +84,7 @@ async fn d011_trees_and_modes() {
 }
 
 /// K010
+// items: K010
 #[tokio::test(flavor = "multi_thread")]
 async fn k010_one_commit_has_one_key() {
     let place = Place::new();
@@ -119,6 +121,7 @@ async fn d009_kept_repositories() {
 }
 
 /// D010
+// items: D010
 #[tokio::test(flavor = "multi_thread")]
 async fn d010_checksums_and_sha256() {
     let place = Place::new();
@@ -195,6 +198,7 @@ impl Drop for Daemon {
 }
 
 /// D009
+// items: D009
 #[tokio::test(flavor = "multi_thread")]
 async fn d009_submodules() {
     let place = Place::new();
@@ -222,6 +226,7 @@ async fn d009_submodules() {
 }
 
 /// D006
+// items: D006
 #[tokio::test(flavor = "multi_thread")]
 async fn d006_tokens_go_to_their_host() {
     let place = Place::new();

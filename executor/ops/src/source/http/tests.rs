@@ -24,6 +24,7 @@ fn tagged(tag: &'static str, body: &str) -> impl Fn(&Asked, usize) -> Answer + S
 }
 
 /// D003, D004
+// items: D003 D004
 #[tokio::test(flavor = "multi_thread")]
 async fn d004_once_by_get_then_by_head() {
     let (place, client) = (Place::new(), Client::default());
@@ -43,6 +44,7 @@ async fn d004_once_by_get_then_by_head() {
     assert_ne!(other.key, first.key);
 }
 
+// items: D004 K010
 #[tokio::test(flavor = "multi_thread")]
 async fn d004_changes_are_seen() {
     let (place, client) = (Place::new(), Client::default());
@@ -60,6 +62,7 @@ async fn d004_changes_are_seen() {
 }
 
 /// D005
+// items: D005
 #[tokio::test(flavor = "multi_thread")]
 async fn d005_checksums() {
     let (place, client) = (Place::new(), Client::default());
@@ -76,6 +79,7 @@ async fn d005_checksums() {
 }
 
 /// D006, X51
+// items: D006
 #[tokio::test(flavor = "multi_thread")]
 async fn d006_credentials_stay_at_their_host() {
     let place = Place::new();
