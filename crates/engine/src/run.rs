@@ -211,6 +211,8 @@ impl Engine {
         if let (Stdio::Terminal { rows, columns }, Ok(size)) = (&mut spec.stdio, tty::size(&terminal)) {
             (*rows, *columns) = size;
         }
+        // What the program says may bring a signal at once.
+        let mut forwarder = Forwarder::new(is_terminal).map_err(EngineError::io("watching signals"))?;
         let mut running = tokio::task::block_in_place(|| sandbox.start(&spec, handles))?;
         // Without `-i` the keys stay with us, and Ctrl-C is a signal that is handed on.
         let raw = if is_terminal && interactive { tty::RawMode::enter(&terminal).ok() } else { None };
@@ -219,7 +221,6 @@ impl Engine {
         let running = Arc::new(running);
         let waiter = running.clone();
         let mut waiting = tokio::task::spawn_blocking(move || waiter.wait());
-        let mut forwarder = Forwarder::new(is_terminal).map_err(EngineError::io("watching signals"))?;
         let exit = loop {
             tokio::select! {
                 exit = &mut waiting => break exit,

@@ -214,6 +214,9 @@ fn kill(dir: &Path) {
     }
 }
 
+/// How long a dead process may take to leave its group: a busy machine is slow with it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Removes a group, waiting for the kernel to forget processes that have just died.
 fn remove(dir: &Path) -> Result<(), CgroupError> {
     let begun = Instant::now();
@@ -222,7 +225,7 @@ fn remove(dir: &Path) -> Result<(), CgroupError> {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && begun.elapsed() < Duration::from_secs(2) => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && begun.elapsed() < PATIENCE => {}
             Err(source) => return Err(CgroupError::Remove { path: dir.to_owned(), source }),
         }
         std::thread::sleep(pause);
