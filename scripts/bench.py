@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times rbuild beside its peers in the same run and prints one Markdown table.
 
-usage: bench.py RBUILD [ROW...]        rows: cached step run copy pull size (default: all)
+usage: bench.py RBUILD [ROW...]        rows: cached step run copy pull parse size (default: all)
 
 Every number is a median of a few runs on this machine; trust the ratios. A peer that is not
 installed, or that fails, is a line that says so. Everything lives in one temporary directory; the
@@ -371,6 +371,29 @@ class Bench:
         (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [top]}))
 
+    def parse(self):
+        """Reading and lowering, as a bench of the room that does it."""
+        targets = {"1000-lines-60-stages": ("Dockerfile of 1,000 lines, 60 stages, to a graph", 5),
+                   "1-MiB": ("Dockerfile of 1 MiB to a graph", 100)}
+        command = ["cargo", "bench", "--locked", "-q", "-p", "rbuild-lower", "--bench", "lower"]
+        if "SUDO_UID" in os.environ:
+            # What cargo writes belongs to the person, not to root.
+            command = ["sudo", "-n", "-H", "-u", f"#{os.environ['SUDO_UID']}", "--preserve-env=PATH", *command]
+        root = pathlib.Path(__file__).resolve().parent.parent
+        try:
+            bench = subprocess.run(command, cwd=root, capture_output=True, text=True)
+            why = bench.stderr.strip().splitlines()[-1:] if bench.returncode else []
+        except OSError as error:
+            bench, why = None, [f"cargo: {error.strerror}"]
+        measured = dict(line.split() for line in bench.stdout.splitlines() if line) if bench and not why else {}
+        for name, (what, limit) in targets.items():
+            if name not in measured:
+                self.table.line(what, f"failed: {' '.join(why)}", target=f"<= {limit} ms", verdict="MISS")
+                continue
+            milliseconds = float(measured[name])
+            self.table.line(what, f"{milliseconds:.1f} ms", target=f"<= {limit} ms",
+                            verdict="pass" if milliseconds <= limit else "MISS")
+
     def size(self):
         # A child begins with the peak of its parent, so nothing below this program's own can be seen.
         floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -389,7 +412,7 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     rbuild = os.path.realpath(sys.argv[1])
-    rows = sys.argv[2:] or ["cached", "step", "run", "copy", "pull", "size"]
+    rows = sys.argv[2:] or ["cached", "step", "run", "copy", "pull", "parse", "size"]
     work = pathlib.Path(tempfile.mkdtemp(prefix="rbuild-bench-"))
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(1))

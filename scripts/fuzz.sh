@@ -31,11 +31,11 @@ cargo fuzz build --sanitizer none
 host=$(rustc -vV | sed -n 's/^host: //p')
 scripts/fuzz-seeds.py fuzz/target/seeds
 
-# One target: says how it went, and which input was at fault.
+# One target, at most a minute of the clock for each input: says how it went, and which input was at fault.
 run() {
     local target=$1 status=0 log=fuzz/target/$1.log
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
-    "fuzz/target/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    "fuzz/target/$host/release/$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target/" "fuzz/corpus/$target" "fuzz/target/seeds/$target" > "$log" 2>&1 || status=$?
     if [ "$status" -eq 0 ]; then
         local executions cover

@@ -18,6 +18,7 @@ mod ending;
 mod errors;
 mod examples;
 mod export;
+mod hostile;
 mod images;
 mod lab;
 mod limits;

@@ -13,8 +13,8 @@ use crate::globals::ArgInfo;
 use crate::text;
 use crate::variables::MAX_VARIABLES;
 
-/// About how many bytes a port takes in memory.
-const PORT_SIZE: usize = 64;
+/// About how many bytes a port takes in memory, with its place in the map and its text in the history.
+const PORT_SIZE: usize = 256;
 
 impl Walk<'_, '_> {
     pub(super) fn env(&mut self, at: &Statement, env: &Env) -> Fallible<()> {
