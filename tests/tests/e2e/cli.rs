@@ -4,6 +4,7 @@ use crate::lab::{Lab, path};
 
 const COMMANDS: &[&str] = &[
     "build",
+    "explain",
     "run",
     "images",
     "rmi",

@@ -17,6 +17,7 @@ mod dockerfile;
 mod ending;
 mod errors;
 mod examples;
+mod explain;
 mod export;
 mod hostile;
 mod images;
