@@ -58,7 +58,7 @@ fn keys_are_those_that_a_build_leaves_in_the_cache() {
         files.iter().flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
     };
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    let raw = |key: &str| key["sha256:".len()..].as_bytes().chunks(2).map(byte).collect::<Vec<u8>>();
+    let raw = |key: &str| key.as_bytes()["sha256:".len()..].chunks(2).map(byte).collect::<Vec<u8>>();
     let known: Vec<_> = keys(&explained).into_iter().filter(|(_, key)| key != "content").collect();
     let missing = |cached: &[u8]| -> Vec<String> {
         let gone = known.iter().filter(|(_, key)| !cached.windows(32).any(|found| found == raw(key)));
