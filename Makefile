@@ -2,7 +2,7 @@
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release/rbuild
 
-.PHONY: all build demo test bench fuzz check fmt clean
+.PHONY: all build demo test bench compare fuzz check fmt clean
 
 all: build
 
@@ -27,6 +27,11 @@ bench: build
 # Feeds the parsers with hostile input: FUZZ_SECONDS (1800) for each target, FUZZ_JOBS (2) at a time.
 fuzz:
 	scripts/fuzz.sh
+
+# Builds a corpus of Dockerfiles with rbuild, BuildKit and buildah, and prints what differs in the images.
+compare:
+	cargo build --locked -p rbuild-cli
+	scripts/compare.sh target/debug/rbuild
 
 check:
 	cargo fmt --check

@@ -1,0 +1,2 @@
+chmod 700 owned/sub
+chmod 711 owned/fresh

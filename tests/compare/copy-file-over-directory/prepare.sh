@@ -1,0 +1,2 @@
+mkdir -p top/tree
+printf x > top/tree/a

@@ -1,0 +1,4 @@
+mkfifo fifo
+mkdir dir
+mkfifo dir/fifo
+printf x > dir/file
