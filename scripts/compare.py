@@ -57,10 +57,11 @@ class Expected:
                 found = found or why
         return found
 
-    def stale(self, cases, peers):
-        """Returns the lines about what was compared of which nothing was seen."""
-        return [line for line in self.lines if line[0] not in self.seen
-                and fnmatch.filter(cases, line[1]) and fnmatch.filter(peers, line[2])]
+    def stale(self, cases, peers, whole):
+        """Returns the lines about what was compared of which nothing was seen; those about several cases only if
+        the `whole` corpus was compared."""
+        return [line for line in self.lines if line[0] not in self.seen and fnmatch.filter(peers, line[2])
+                and (line[1] in cases or whole and fnmatch.filter(cases, line[1]))]
 
 
 def stage(case, work, at):
@@ -170,9 +171,9 @@ def started(peers, bases):
     return ready, missing
 
 
-def report(comparison, cases, ready, missing):
+def report(comparison, cases, ready, missing, whole):
     names = [peer.name for peer in ready[1:]]
-    stale = comparison.expected.stale(cases, names)
+    stale = comparison.expected.stale(cases, names, whole)
     for number, case, peer, difference, why in stale:
         print(f"no longer differs: {case} | {peer} | {difference} (expected, line {number}: {why})")
     print(f"\n{len(cases)} cases with {', '.join(names) or 'nobody'}: {comparison.same} comparisons without a difference, "
@@ -201,7 +202,7 @@ def main():
         if "rbuild" in missing:
             sys.exit(1)
         compare(cases, ready, work, began, comparison)
-        failed = report(comparison, cases, ready, missing)
+        failed = report(comparison, cases, ready, missing, cases == known)
     finally:
         for peer in peers:
             peer.stop()
