@@ -147,6 +147,24 @@ fn progress_goes_to_standard_error_in_each_mode() {
     lab.rbuild(["build", "--progress=plain", &context]).ok().says("CACHED");
 }
 
+/// A warning belongs to the step that loads the Dockerfile, and tells all there is to know.
+// items: L004
+#[test]
+fn warnings_are_sent_with_place_and_address() {
+    let lab = Lab::empty();
+    let context = path(&lab.context("FROM scratch AS Bad\nCOPY Dockerfile /\n", &[]));
+    let told = lab.rbuild(["build", "--progress=rawjson", &context]).ok().stderr;
+    let lines: Vec<serde_json::Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let warning = lines.iter().find_map(|line| line["warnings"].get(0)).expect("a warning");
+    let loading =
+        lines.iter().filter_map(|line| line["vertexes"].get(0)).find(|vertex| vertex["digest"] == warning["vertex"]);
+    assert_eq!(loading.expect("its step")["name"], "[internal] load build definition from Dockerfile");
+    assert_eq!(warning["url"], "https://docs.docker.com/go/dockerfile/rule/stage-name-casing/");
+    assert_eq!(warning["range"][0]["start"]["line"], 1);
+    assert_eq!(warning["sourceInfo"]["filename"], "Dockerfile");
+    assert!(warning["detail"][0].is_string() && warning["short"].is_string(), "{warning}");
+}
+
 #[test]
 fn dockerfiles_come_from_other_places() {
     let lab = Lab::empty();

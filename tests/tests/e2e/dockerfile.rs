@@ -156,6 +156,7 @@ fn runs() {
             "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)",
         ),
         ("FROM busybox AS p\nUSER 4321\nRUN id -u > /tmp/i; id -g >> /tmp/i\nUSER root\nRUN mv /tmp/i /out", "4321\n0"),
+        ("FROM busybox AS p\nWORKDIR /w/x\nRUN cd / && rm -r /w\nRUN stat -c '%a %u' /w /w/x . | sort -u > /out", "755 0"),
         ("FROM busybox AS p\nUSER app:extra\nRUN id -g > /tmp/i\nUSER root\nRUN mv /tmp/i /out", "2000"),
         (
             "FROM busybox AS p\nUSER app\nWORKDIR /work/here\nRUN stat -c %u /work/here > out && cat out > /tmp/o\nUSER 0\nRUN cp /tmp/o /out",
@@ -248,7 +249,7 @@ COPY --from=p /t /t
     }
 }
 
-// items: A010 R002
+// items: A010 A012 R002
 #[test]
 fn proxies_of_dockers_configuration_reach_steps_and_leave_no_trace() {
     let lab = Lab::new();
@@ -271,7 +272,8 @@ fn proxies_of_dockers_configuration_reach_steps_and_leave_no_trace() {
     lab.build("FROM busybox\nRUN true\n", &[], &["-t", "app"]).ok();
     assert!(!lab.inspect("app").to_string().contains("two.example"));
     configure("{ broken");
-    lab.build("FROM scratch\nCOPY Dockerfile /\n", &[], &[]).ok().says("no proxies for the build");
+    let warned = lab.build("FROM scratch\nCOPY Dockerfile /\n", &[], &["--build-arg", "BUILDKIT_INLINE_CACHE=1"]).ok();
+    warned.says("no proxies for the build").says("BUILDKIT_INLINE_CACHE does nothing");
 }
 
 /// The files that a step's own mounts need are no part of the image.

@@ -41,7 +41,7 @@ fn written_binds_change_neither_context_nor_image() {
     assert!(!context.join("new").exists());
 }
 
-// items: M008 M014 M015 T09
+// items: M008 M015 T09
 #[test]
 fn caches_keep_what_is_written_between_builds() {
     let lab = Lab::new();

@@ -60,3 +60,17 @@ Dockerfile:3
     assert_eq!(plain(source, &[Lines::single(9)]), "");
     assert!(plain(source, &[Lines { start: 3, end: 4 }]).contains("   4 | >>> RUN b\n"));
 }
+
+// items: F013
+#[test]
+fn instructions_know_their_lines() {
+    let source =
+        "FROM a\n\n# c\nRUN <<E cat &&\\\n cat <<F\nx\nE\ny\nF\nCOPY x \\\n\n  # d\n  y\nCOPPY x \\\n y\nENV z=1";
+    let (dockerfile, diagnostics) = read(source);
+    let lines = |lines: Lines| (lines.start, lines.end);
+    let found: Vec<_> = dockerfile.stages[0].instructions.iter().map(|statement| lines(statement.lines)).collect();
+    assert_eq!(found, [(4, 9), (10, 13), (16, 16)]);
+    assert_eq!(diagnostics.iter().map(|error| lines(error.lines)).collect::<Vec<_>>(), [(14, 15)]);
+    let shown = render(&diagnostics[0], "Dockerfile", source, Color::Never);
+    assert!(shown.contains("Dockerfile:14") && shown.contains("COPPY x"), "{shown}");
+}

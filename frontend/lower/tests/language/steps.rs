@@ -52,6 +52,27 @@ fn scripts_are_files() {
     assert_eq!((mount.dest.as_str(), mount.readonly, mount.output), ("/dev/pipes/", true, pb::SKIP_OUTPUT));
 }
 
+// items: F034 F036
+#[test]
+fn inline_files() {
+    let text = "FROM scratch\nENV V=5\nCOPY <<one <<\"two\" /d/\n\"$V\" '$V' \\$V\none\n\"$V\"\ntwo\nADD --chmod=600 --chown=1:2 <<-three /e\n\t$V\n\tthree\n";
+    let shown = shown(text);
+    for expect in [
+        "mkfile scratch /one 0644",
+        "mkfile scratch /two 0644",
+        "mkfile scratch /three 0644",
+        "\\\"5\\\" '5' $V\\n",
+        "\\\"$V\\\"\\n",
+        "/one -> scratch /d/",
+        "/two -> ",
+        "/three -> ",
+        "0600 owner=1:2",
+    ] {
+        assert!(shown.contains(expect), "{expect}: {shown}");
+    }
+    assert_eq!(history(&ok(text))[1], "COPY <<one <<two /d/ # buildkit");
+}
+
 // items: R009 R010
 #[test]
 fn networks_and_security() {

@@ -51,7 +51,11 @@ impl Case {
     }
 }
 
-// items: L001
+// items: StageNameCasing FromAsCasing NoEmptyContinuation ConsistentInstructionCasing DuplicateStageName
+// items: ReservedStageName JSONArgsRecommended MaintainerDeprecated UndefinedArgInFrom WorkdirRelativePath UndefinedVar
+// items: MultipleInstructionsDisallowed LegacyKeyValueFormat InvalidBaseImagePlatform RedundantTargetPlatform
+// items: SecretsUsedInArgOrEnv InvalidDefaultArgInFrom FromPlatformFlagConstDisallowed CopyIgnoredFile
+// items: InvalidDefinitionDescription ExposeProtoCasing ExposeInvalidFormat L001
 #[test]
 fn every_rule_fires_says_what_buildkit_says_and_leaves_the_rest_alone() {
     for case in &CASES {
