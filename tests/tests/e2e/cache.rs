@@ -34,7 +34,7 @@ fn ids(lab: &Lab, context: &Path, args: &[&str]) -> Vec<String> {
     ["a-id", "b-id", "c-id"].iter().map(|name| std::fs::read_to_string(out.join(name)).unwrap()).collect()
 }
 
-// items: T01 M006
+// items: T01 M006 K003 K008 K011 X006
 #[test]
 fn only_what_depends_on_a_change_runs_again() {
     let lab = Lab::new();
@@ -71,7 +71,7 @@ fn only_what_depends_on_a_change_runs_again() {
     assert_ne!(ids(&lab, &context, &[])[1], back[1], "an environment variable is part of the key");
 }
 
-// items: T01
+// items: T01 K005 K008
 #[test]
 fn modes_count_and_times_do_not() {
     use std::os::unix::fs::PermissionsExt;
@@ -84,6 +84,7 @@ fn modes_count_and_times_do_not() {
     assert_ne!(before[1], after[1]);
 }
 
+// items: K006
 #[test]
 fn renamed_match_of_a_wildcard_is_another_content() {
     let lab = Lab::new();
@@ -97,7 +98,7 @@ fn renamed_match_of_a_wildcard_is_another_content() {
     assert_eq!(std::fs::read_to_string(out.join("names")).unwrap(), "two.txt\n");
 }
 
-// items: M015
+// items: M015 O002
 #[test]
 fn no_cache_runs_everything_or_the_stages_named() {
     let lab = Lab::new();
@@ -110,7 +111,7 @@ fn no_cache_runs_everything_or_the_stages_named() {
     assert_ne!(one[1], all[1]);
 }
 
-// items: A006 A010 T10
+// items: A006 A010 T10 K002 K011
 #[test]
 fn arguments_are_keys_of_what_follows_them_and_proxies_are_not() {
     let lab = Lab::new();
@@ -127,19 +128,26 @@ fn arguments_are_keys_of_what_follows_them_and_proxies_are_not() {
     assert_eq!(proxied[1], one[1], "a proxy is no reason to run again");
 }
 
+// items: C014
 #[test]
 fn linked_copies_survive_a_change_below_them() {
     let lab = Lab::new();
     let dockerfile = |below: &str| format!("FROM busybox\nRUN echo {below} > /below\nCOPY --link a /a\n");
     let layers = |below: &str| {
-        lab.build(&dockerfile(below), &[("a", "A")], &["-t", "app"]).ok();
-        lab.inspect("app")["RootFS"]["Layers"].as_array().unwrap().clone()
+        let said = lab.build(&dockerfile(below), &[("a", "A")], &["-t", "app"]).ok().stderr;
+        let number =
+            |step: &str| said.lines().find(|line| line.ends_with(step)).and_then(|line| line.split(' ').next());
+        let is_cached = |step: &str| said.contains(&format!("{} CACHED", number(step).expect("the step is shown")));
+        let cached = (is_cached(&format!("] RUN echo {below} > /below")), is_cached("] COPY --link a /a"));
+        (lab.inspect("app")["RootFS"]["Layers"].as_array().unwrap().clone(), cached)
     };
-    let (one, two) = (layers("1"), layers("2"));
+    let ((one, _), (two, cached)) = (layers("1"), layers("2"));
+    assert_eq!(cached, (false, true), "what is below runs again, the copy does not");
     assert_eq!(one.last(), two.last());
     assert_ne!(one[one.len() - 2], two[two.len() - 2]);
 }
 
+// items: H011
 #[test]
 fn rebuilt_image_has_the_same_id() {
     let lab = Lab::new();
@@ -150,6 +158,7 @@ fn rebuilt_image_has_the_same_id() {
 }
 
 /// Failing here means that repeated builds make the store grow.
+// items: K014
 #[test]
 fn cached_builds_do_not_grow_the_store() {
     let lab = Lab::new();
@@ -165,6 +174,7 @@ fn cached_builds_do_not_grow_the_store() {
     assert!(lab.content().len() <= content);
 }
 
+// items: K012
 #[test]
 fn equal_builds_at_once_run_each_step_once() {
     let lab = Lab::new();

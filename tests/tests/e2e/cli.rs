@@ -110,6 +110,7 @@ fn build_is_the_default_command() {
     lab.rbuild(["-q", &context]).ok().prints(long.line());
 }
 
+// items: O012
 #[test]
 fn quiet_prints_the_id_and_the_iidfile_has_it() {
     let lab = Lab::empty();
@@ -147,24 +148,7 @@ fn progress_goes_to_standard_error_in_each_mode() {
     lab.rbuild(["build", "--progress=plain", &context]).ok().says("CACHED");
 }
 
-/// A warning belongs to the step that loads the Dockerfile, and tells all there is to know.
-// items: L004
-#[test]
-fn warnings_are_sent_with_place_and_address() {
-    let lab = Lab::empty();
-    let context = path(&lab.context("FROM scratch AS Bad\nCOPY Dockerfile /\n", &[]));
-    let told = lab.rbuild(["build", "--progress=rawjson", &context]).ok().stderr;
-    let lines: Vec<serde_json::Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let warning = lines.iter().find_map(|line| line["warnings"].get(0)).expect("a warning");
-    let loading =
-        lines.iter().filter_map(|line| line["vertexes"].get(0)).find(|vertex| vertex["digest"] == warning["vertex"]);
-    assert_eq!(loading.expect("its step")["name"], "[internal] load build definition from Dockerfile");
-    assert_eq!(warning["url"], "https://docs.docker.com/go/dockerfile/rule/stage-name-casing/");
-    assert_eq!(warning["range"][0]["start"]["line"], 1);
-    assert_eq!(warning["sourceInfo"]["filename"], "Dockerfile");
-    assert!(warning["detail"][0].is_string() && warning["short"].is_string(), "{warning}");
-}
-
+// items: X001 X006 X009 X016
 #[test]
 fn dockerfiles_come_from_other_places() {
     let lab = Lab::empty();
@@ -180,8 +164,15 @@ fn dockerfiles_come_from_other_places() {
     expect(&["-f", &format!("{dir}/dir/Other"), &dir], b"", "other");
     expect(&["-f", "-", &dir], b"FROM scratch\nCOPY a /stdin\n", "stdin");
     expect(&["-"], b"FROM scratch\nCOPY <<EOF /alone\nx\nEOF\n", "alone");
-    let tar = std::process::Command::new("tar").args(["-C", &dir, "-cz", "."]).output().unwrap();
-    expect(&["-"], &tar.stdout, "default");
+    // What an ignore file says is for directories.
+    std::fs::write(context.join(".dockerignore"), "a\n").unwrap();
+    for compression in ["-c", "-cz", "-cj", "-cJ"] {
+        let tar = std::process::Command::new("tar").args(["-C", &dir, compression, "."]).output().unwrap();
+        expect(&["-"], &tar.stdout, "default");
+        expect(&["-f", "dir/Other", "-"], &tar.stdout, "other");
+    }
+    std::fs::remove_file(context.join(".dockerignore")).unwrap();
+    lab.rbuild(["build", "-f", "-", "-"]).exits(1).says("can't use stdin for both");
     std::fs::rename(context.join("Dockerfile"), context.join("dockerfile")).unwrap();
     expect(&[&dir], b"", "default");
 }

@@ -68,7 +68,7 @@ fn none_has_loopback_only() {
     lab.sh("--network=none", script).ok().prints("1\n0\n1");
 }
 
-// items: R009
+// items: R009 O011
 #[test]
 fn host_needs_consent() {
     let lab = Lab::new();
@@ -79,7 +79,7 @@ fn host_needs_consent() {
     lab.sh("--network=host", script).ok().prints(namespace);
 }
 
-// items: R004 R012
+// items: R004 R012 O012
 #[test]
 fn names_are_added() {
     let lab = Lab::new();
@@ -89,6 +89,10 @@ fn names_are_added() {
         printed.lines().any(|line| line.split_whitespace().collect::<Vec<_>>() == [address, name])
     };
     assert!(has("10.1.2.3", "one") && has("fd00::1", "two"), "{printed}");
+    let step = "FROM busybox\nRUN grep up /etc/hosts\n";
+    let gateway = "--add-host=up:host-gateway";
+    lab.build(step, &[], &["--network=none", gateway]).exits(1).says("the host cannot be reached from this network");
+    lab.build(step, &[], &["--network=host", gateway]).ok().says("127.0.0.1");
     lab.sh("--network=none --add-host one:10.1.2.3 --hostname boxed", "grep -c one /etc/hosts; hostname")
         .ok()
         .prints("1\nboxed");

@@ -78,7 +78,7 @@ mod tests {
         pb::ExecOp { meta: Some(meta), mounts: vec![root, bind], ..pb::ExecOp::default() }
     }
 
-    // items: A010 T10
+    // items: A010 M014 T10
     #[test]
     fn proxies_and_cache_names_do_not_count_a010_m014() {
         let mut other = op();
