@@ -156,7 +156,10 @@ fn runs() {
             "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)",
         ),
         ("FROM busybox AS p\nUSER 4321\nRUN id -u > /tmp/i; id -g >> /tmp/i\nUSER root\nRUN mv /tmp/i /out", "4321\n0"),
-        ("FROM busybox AS p\nWORKDIR /w/x\nRUN cd / && rm -r /w\nRUN stat -c '%a %u' /w /w/x . | sort -u > /out", "755 0"),
+        (
+            "FROM busybox AS p\nWORKDIR /w/x\nRUN cd / && rm -r /w\nRUN stat -c '%a %u' /w /w/x . | sort -u > /out",
+            "755 0",
+        ),
         ("FROM busybox AS p\nUSER app:extra\nRUN id -g > /tmp/i\nUSER root\nRUN mv /tmp/i /out", "2000"),
         (
             "FROM busybox AS p\nUSER app\nWORKDIR /work/here\nRUN stat -c %u /work/here > out && cat out > /tmp/o\nUSER 0\nRUN cp /tmp/o /out",
