@@ -142,6 +142,7 @@ impl Frontend<'_> {
             ..Outline::default()
         };
         let mut args: BTreeSet<String> = BTreeSet::new();
+        let [mut secrets, mut agents] = [BTreeSet::new(), BTreeSet::new()];
         for unit in self.nearest_first(target) {
             let Some(state) = &self.states[unit] else { continue };
             for name in self.used_args(state) {
@@ -150,9 +151,13 @@ impl Frontend<'_> {
                     outline.args.push(outline_arg(name, info));
                 }
             }
-            for (list, found) in [(&mut outline.secrets, &state.own.secrets), (&mut outline.ssh, &state.own.ssh)] {
+            let mounts = [
+                (&mut outline.secrets, &mut secrets, &state.own.secrets),
+                (&mut outline.ssh, &mut agents, &state.own.ssh),
+            ];
+            for (list, known, found) in mounts {
                 for (name, (required, lines)) in found {
-                    if !list.iter().any(|known: &OutlineMount| known.name == *name) {
+                    if known.insert(name.as_str()) {
                         list.push(OutlineMount { name: name.clone(), required: *required, lines: *lines });
                     }
                 }

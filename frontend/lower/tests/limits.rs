@@ -80,6 +80,16 @@ fn x42_many_of_everything() {
             Err("RUN has more than the limit of 1000 mounts"),
         ),
         (
+            "secrets",
+            format!(
+                "FROM alpine\n{}",
+                repeat(40, |line| {
+                    format!("RUN {} x\n", repeat(1000, |n| format!("--mount=type=secret,id=s{line}-{n} \\\n")))
+                })
+            ),
+            Ok(0),
+        ),
+        (
             "heredocs",
             format!(
                 "FROM alpine\nCOPY {} /d/\n{}",

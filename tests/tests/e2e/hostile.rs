@@ -35,7 +35,7 @@ fn x42_to_x53_hostile_dockerfiles() {
         (&long, &["Dockerfile:2", "65535"]),
         (&deep, &["Dockerfile:2", "nest deeper than 200", "\"A\""]),
         (&many, &["Dockerfile:50001", "limit of 50000 instructions"]),
-        (&mounts, &["Dockerfile:1002", "on line 2", "limit of 1000 mounts"]),
+        (&mounts, &["Dockerfile:1002:1", "line 2", "limit of 1000 mounts"]),
         (&arguments, &["unknown instruction: XYZZY", "Dockerfile:6"]),
         ("FROM scratch\nRUN a\0b\n", &["Dockerfile:2", "NUL"]),
         ("FROM scratch\nCOPY <<../x /x\ny\n../x\n", &["Dockerfile:2", "single path component"]),
