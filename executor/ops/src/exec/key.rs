@@ -85,6 +85,14 @@ mod tests {
         other.meta.as_mut().unwrap().proxy_env =
             Some(pb::ProxyEnv { http_proxy: "http://p".into(), ..Default::default() });
         assert_eq!(key(&op(), None, 2), key(&other, None, 2));
+        let cache = |id: &str, sharing: pb::CacheSharing| {
+            let mut op = op();
+            op.mounts[1].mount_type = pb::MountType::Cache.into();
+            op.mounts[1].cache_opt = Some(pb::CacheOpt { id: id.to_owned(), sharing: sharing.into() });
+            op
+        };
+        let key_of = |id: &str, sharing| key(&cache(id, sharing), None, 2);
+        assert_eq!(key_of("a", pb::CacheSharing::Shared), key_of("b", pb::CacheSharing::Locked));
         let mut env = op();
         env.meta.as_mut().unwrap().env.push("A=b".into());
         assert_ne!(key(&op(), None, 2), key(&env, None, 2));
