@@ -298,7 +298,7 @@ impl Builder {
 }
 
 /// Devices that are missing or not granted are the asker's matter, all else is ours.
-fn unresolved(error: OpsError) -> BuildError {
+pub(crate) fn unresolved(error: OpsError) -> BuildError {
     match error {
         OpsError::Device(error) => BuildError::input(error),
         other => BuildError::engine(other),

@@ -53,8 +53,7 @@ fn directory_input(request: &BuildRequest, directory: &Path, stdin: &mut dyn Rea
     let (path, bytes) = match &request.dockerfile {
         DockerfileSource::Stdin => (None, read_limited(stdin, "standard input")?),
         DockerfileSource::Path(path) => {
-            let path = in_either_case(path);
-            let bytes = named_dockerfile(directory, &path)?;
+            let (path, bytes) = named_dockerfile(directory, path)?;
             (Some(path), bytes)
         }
         DockerfileSource::Default => default_dockerfile(directory)?,
@@ -86,35 +85,32 @@ fn default_dockerfile(directory: &Path) -> Result<(Option<PathBuf>, Vec<u8>), Bu
     Err(failed(io::ErrorKind::NotFound.into()))
 }
 
-/// Returns `dockerfile` beside a `Dockerfile` that is not there.
-fn in_either_case(path: &Path) -> PathBuf {
-    let lower = path.with_file_name("dockerfile");
+/// A Dockerfile that the user named, or `dockerfile` in place of a `Dockerfile` that is not there.
+fn named_dockerfile(directory: &Path, path: &Path) -> Result<(PathBuf, Vec<u8>), BuildError> {
     let is_upper = path.file_name().is_some_and(|name| name == "Dockerfile");
-    if is_upper && path.symlink_metadata().is_err() && lower.symlink_metadata().is_ok() {
-        lower
-    } else {
-        path.to_owned()
+    let other = is_upper.then(|| path.with_file_name("dockerfile"));
+    let (path, mut file) = match (open_named(directory, path), other) {
+        (Err(error), Some(other)) if error.kind() == io::ErrorKind::NotFound => {
+            let file = open_named(directory, &other).map_err(|_| no_dockerfile(path, error))?;
+            (other, file)
+        }
+        (file, _) => (path.to_owned(), file.map_err(|error| no_dockerfile(path, error))?),
+    };
+    let bytes = read_limited(&mut file, &path.display().to_string())?;
+    Ok((path, bytes))
+}
+
+/// Opens a file: one of the context must be inside of it, as what an archive brought is not to be trusted.
+fn open_named(directory: &Path, path: &Path) -> io::Result<File> {
+    if let Ok(inside) = path.strip_prefix(directory) {
+        return Root::open(directory).and_then(|root| root.open_file(inside));
     }
-}
-
-/// A Dockerfile that the user named: one of the context must be inside of it, as what an archive brought
-/// is not to be trusted.
-fn named_dockerfile(directory: &Path, path: &Path) -> Result<Vec<u8>, BuildError> {
-    let Ok(inside) = path.strip_prefix(directory) else { return read_dockerfile(path) };
-    let file = Root::open(directory).and_then(|root| root.open_file(inside));
-    read_limited(&mut file.map_err(|error| no_dockerfile(path, error))?, &path.display().to_string())
-}
-
-/// A Dockerfile that the user named, wherever it is.
-fn read_dockerfile(path: &Path) -> Result<Vec<u8>, BuildError> {
-    let failed = |error| no_dockerfile(path, error);
     // A pipe given by the shell (`-f <(…)`) is read like a file; only directories and devices are not.
-    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    let kind = std::fs::metadata(path)?.file_type();
     if !kind.is_file() && !std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
-        return Err(BuildError::Input(format!("failed to read dockerfile: `{}` is not a file", path.display())));
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut file = File::open(path).map_err(failed)?;
-    read_limited(&mut file, &path.display().to_string())
+    File::open(path)
 }
 
 fn no_dockerfile(path: &Path, error: io::Error) -> BuildError {

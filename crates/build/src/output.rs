@@ -157,6 +157,9 @@ impl Exporter {
 
     /// Returns an exporter of results with the times that this output asks for.
     async fn at_its_time(&self, output: &Output, track: &Track) -> Result<Self, BuildError> {
+        if output.epoch.is_none() && !output.rewrite {
+            return Ok(self.clone());
+        }
         let mut built = self.built.as_ref().clone();
         if let Some(epoch) = output.epoch {
             built.iter_mut().for_each(|built| built.epoch = epoch);
@@ -241,7 +244,9 @@ impl Exporter {
                     let names = if position == named { given.as_slice() } else { &[] };
                     let manifest = assembled.as_ref().and_then(|all| all.get(position));
                     let id = record(images, built, manifest, names)?;
-                    meant = if position == named { Some(id) } else { meant };
+                    if position == named {
+                        meant = Some(id);
+                    }
                 }
                 Ok(meant)
             })

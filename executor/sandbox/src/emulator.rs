@@ -86,7 +86,8 @@ impl Emulator {
         let names = ["qemu-?-static", "qemu-?", "buildkit-qemu-?"].map(|name| name.replace('?', machine.qemu));
         let path = search_path.unwrap_or(OsStr::new(SEARCH_PATH));
         let candidates =
-            std::env::split_paths(path).flat_map(|directory| names.iter().map(move |name| directory.join(name)));
+            // A relative entry would be whatever lies in the current directory.
+            std::env::split_paths(path).filter(|directory| directory.is_absolute()).flat_map(|directory| names.iter().map(move |name| directory.join(name)));
         match candidates.into_iter().find(|candidate| candidate.is_file() && is_static(candidate)) {
             None => {
                 let [program, ..] = names;

@@ -12,10 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rbuild_sys::clone::{self, Namespaces, Program};
 use rbuild_sys::pidfd::Ended;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// A kind of processor, as executables name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// As Go, and so images, call it.
     pub name: &'static str,
@@ -179,9 +180,12 @@ impl Machine {
         let name = [CString::new("true").expect("the text holds no NUL")];
         // Inherited, because an interpreter opens the program by the path of its descriptor.
         let program = Program { image: image.as_fd(), arguments: &name, environment: &[], inherit: &[image.as_fd()] };
-        // ENOEXEC, or ENOENT for a handler whose interpreter is gone: not here.
-        let Ok(process) = clone::start(&program, Namespaces::NONE, None) else { return Ok(false) };
-        Ok(process.reap()? == Ended::Exited(0))
+        match clone::start(&program, Namespaces::NONE, None) {
+            Ok(process) => Ok(process.reap()? == Ended::Exited(0)),
+            // Nobody knows such programs, or the interpreter that was registered for them is gone.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOEXEC | Errno::NOENT)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns a whole executable of these instructions: elf(5) header, one program header, code.

@@ -1,4 +1,4 @@
-//! Configuration and history that instructions make (inventory sections 7 and 10): rows of a Dockerfile and a part
+//! Configuration and history that instructions make: rows of a Dockerfile and a part
 //! of the image.
 
 #[allow(dead_code, reason = "shared by several tests")]

@@ -21,7 +21,7 @@ use rbuild_oci::{Digest, Platform};
 use rbuild_ops::{Ref, Worker, resolve};
 use rbuild_solver::{Context, InputMap};
 
-use crate::builder::{Builder, Lowering, frontend_request, platforms};
+use crate::builder::{Builder, Lowering, frontend_request, platforms, unresolved};
 use crate::error::{BuildError, lines_of};
 use crate::explain::bridge::Onlooker;
 use crate::request::{BuildRequest, ContextSource};
@@ -170,7 +170,7 @@ impl Explanation {
         options: ExplainOptions,
         known: &mut HashMap<Digest, usize>,
     ) -> Result<(), BuildError> {
-        let operations = resolve(graph, worker).map_err(BuildError::input)?;
+        let operations = resolve(graph, worker).map_err(unresolved)?;
         for vertex in graph.vertices() {
             if known.contains_key(&vertex.digest) {
                 continue;

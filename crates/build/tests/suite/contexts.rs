@@ -1,4 +1,4 @@
-//! Where files and Dockerfiles come from (inventory section 8): directories, ignore files, named contexts.
+//! Where files and Dockerfiles come from: directories, ignore files, named contexts.
 
 use rbuild_build::{BuildRequest, ContextSource, DockerfileSource};
 use rbuild_oci::{Platform, Reference};

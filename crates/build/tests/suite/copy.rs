@@ -1,4 +1,4 @@
-//! What COPY and ADD make of files (inventory section 6): rows of instructions and the tree that comes of them.
+//! What COPY and ADD make of files: rows of instructions and the tree that comes of them.
 
 use crate::files::Files;
 

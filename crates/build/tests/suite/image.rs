@@ -1,4 +1,4 @@
-//! Images as archives and layouts hold them (inventory section 10).
+//! Images as archives and layouts hold them.
 
 use std::path::{Path, PathBuf};
 

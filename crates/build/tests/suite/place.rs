@@ -5,10 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rbuild_build::{
-    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec,
-    Parts, Resources,
-};
+use rbuild_build::{BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, NetworkMode, OutputSpec, Parts};
 use rbuild_events::Silent;
 use rbuild_images::Images;
 use rbuild_network::{Provider, Settings};
@@ -100,32 +97,7 @@ impl Place {
 }
 
 pub(crate) fn request(context: ContextSource) -> BuildRequest {
-    BuildRequest {
-        context,
-        dockerfile: DockerfileSource::Default,
-        tags: Vec::new(),
-        target: None,
-        build_args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        no_cache: NoCache::Off,
-        pull: false,
-        platforms: Vec::new(),
-        outputs: Vec::new(),
-        secrets: BTreeMap::new(),
-        ssh: Vec::new(),
-        build_contexts: BTreeMap::new(),
-        network: NetworkMode::None,
-        add_hosts: Vec::new(),
-        ulimits: Vec::new(),
-        shm_size: None,
-        cgroup_parent: None,
-        resources: Resources::default(),
-        allow: Vec::new(),
-        devices: Default::default(),
-        cdi_spec_dirs: Vec::new(),
-        source_date_epoch: None,
-        color: false,
-    }
+    BuildRequest { network: NetworkMode::None, ..BuildRequest::new(context) }
 }
 
 pub(crate) fn read(directory: &Path, name: &str) -> Option<String> {

@@ -342,7 +342,7 @@ const WORTH_TIDYING: std::time::Duration = std::time::Duration::from_secs(1);
 /// Builds an image and tells what came of it.
 pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     let mut request = args.request(&variable_or_empty).map_err(Failure::User)?;
-    add_proxies(&mut request.build_args, &proxies(world));
+    add_proxies(&mut request.build_args, world);
     if request
         .build_args
         .get("BUILDKIT_INLINE_CACHE")
@@ -404,8 +404,13 @@ fn proxies(world: &World) -> Vec<(&'static str, String)> {
     })
 }
 
-/// Adds build arguments for proxies, in both cases as docker does; what the person says in either case goes before.
-fn add_proxies(build_args: &mut BTreeMap<String, String>, proxies: &[(&str, String)]) {
+/// Adds build arguments for the proxies of docker's configuration.
+pub(crate) fn add_proxies(build_args: &mut BTreeMap<String, String>, world: &World) {
+    add_missing(build_args, &proxies(world));
+}
+
+/// Adds proxies in both cases as docker does; what the person says in either case goes before.
+fn add_missing(build_args: &mut BTreeMap<String, String>, proxies: &[(&str, String)]) {
     for (name, value) in proxies {
         if !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)) {
             build_args.insert((*name).to_owned(), value.clone());
@@ -456,7 +461,7 @@ mod tests {
     #[test]
     fn proxies_of_the_configuration() {
         let mut args = BTreeMap::from([("https_proxy".to_owned(), "own".to_owned())]);
-        add_proxies(&mut args, &[("HTTP_PROXY", "h".to_owned()), ("HTTPS_PROXY", "s".to_owned())]);
+        add_missing(&mut args, &[("HTTP_PROXY", "h".to_owned()), ("HTTPS_PROXY", "s".to_owned())]);
         let args: Vec<_> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(args, ["HTTP_PROXY=h", "http_proxy=h", "https_proxy=own"]);
     }

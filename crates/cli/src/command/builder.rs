@@ -27,15 +27,14 @@ pub(crate) async fn interruptible<T>(
     work: impl Future<Output = Result<T, BuildError>>,
 ) -> Result<T, BuildError> {
     let stop = crate::signals::first();
-    let done = tokio::select! {
-        done = work => Some(done),
+    tokio::select! {
+        done = work => done,
         code = stop => {
             tokio::spawn(crate::signals::insist());
             builder.idle().await;
-            return Err(BuildError::Interrupted(code));
+            Err(BuildError::Interrupted(code))
         }
-    };
-    done.expect("the other branch returns")
+    }
 }
 
 /// Says what a build says of its failure, and gives the exit code.

@@ -40,7 +40,8 @@ pub(crate) struct Args {
 
 /// Tells what is wrong with a Dockerfile.
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
-    let request = args.request().map_err(Failure::User)?;
+    let mut request = args.request().map_err(Failure::User)?;
+    build::add_proxies(&mut request.build_args, world);
     call::run(Call::check(args.format), &request, "auto", world)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use rbuild_build::{BuildRequest, Builder, ContextSource, DeviceGrants, DockerfileSource, ExplainOptions, Ulimit};
 
 use crate::command::{build, builder};
+use crate::exchange;
 use crate::ui::{self, Failure};
 use crate::value;
 use crate::world::{World, silent, variable_or_empty};
@@ -99,7 +100,7 @@ impl Args {
             allow: build::ENTITLEMENTS.iter().map(|name| (*name).to_owned()).collect(),
             devices: DeviceGrants::all(),
             source_date_epoch: variable_or_empty("SOURCE_DATE_EPOCH"),
-            color: ui::stderr_is_terminal() && variable_or_empty("NO_COLOR").is_none(),
+            color: exchange::colors(ui::stderr_is_terminal()),
             ..BuildRequest::new(context)
         })
     }
@@ -115,21 +116,18 @@ impl Args {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Ok((ContextSource::Directory(parent.to_owned()), DockerfileSource::Path(path.to_owned())));
         }
-        match build::context(&self.context)? {
-            ContextSource::Git(address) | ContextSource::Http(address) => {
-                Err(format!("`{address}` would have to be fetched: explain takes a directory, a Dockerfile or `-`"))
-            }
-            context => Ok((context, build::dockerfile(self.file.as_deref()))),
-        }
+        Ok((build::context(&self.context)?, build::dockerfile(self.file.as_deref())))
     }
 }
 
 /// Prints the graph.
 pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
-    let request = args.request().map_err(Failure::User)?;
+    let mut request = args.request().map_err(Failure::User)?;
+    build::add_proxies(&mut request.build_args, world);
     let options = ExplainOptions { all: args.all, offline: args.offline };
     let made = Builder::new(builder::parts(world, silent())?);
-    let explained = made.and_then(|builder| world.runtime().block_on(builder.explain(&request, options)));
+    let explained =
+        made.and_then(|made| world.runtime().block_on(builder::interruptible(&made, made.explain(&request, options))));
     let explained = explained.map_err(builder::told)?;
     match args.format.as_str() {
         // What JSON escapes is harmless already.

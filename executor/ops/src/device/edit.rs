@@ -11,12 +11,12 @@ use super::{DeviceError, Registry};
 impl Registry {
     /// Gives a box the devices: what their files say for all of their devices once, then what is said of each.
     pub(crate) fn edit(&self, spec: &mut SandboxSpec, devices: &[pb::CdiDevice]) -> Result<(), DeviceError> {
-        let mut kinds = Vec::new();
+        let mut applied = Vec::new();
         for pb::CdiDevice { name, .. } in devices {
             let unknown = || DeviceError::Unknown { name: name.clone(), broken: Vec::new() };
             let device = self.get(name).ok_or_else(unknown)?;
-            if !kinds.contains(&std::sync::Arc::as_ptr(&device.spec)) {
-                kinds.push(std::sync::Arc::as_ptr(&device.spec));
+            if !applied.contains(&std::sync::Arc::as_ptr(&device.spec)) {
+                applied.push(std::sync::Arc::as_ptr(&device.spec));
                 apply(&device.spec.container_edits, spec, name)?;
             }
             apply(&device.described().container_edits, spec, name)?;

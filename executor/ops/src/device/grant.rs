@@ -9,7 +9,7 @@ use super::{DeviceError, Registry};
 pub struct DeviceGrants {
     all: bool,
     /// What steps ask for, and the device that it means.
-    names: Vec<(String, Option<String>)>,
+    names: Vec<(String, String)>,
 }
 
 /// Why the text of a grant is wrong.
@@ -37,17 +37,14 @@ impl DeviceGrants {
             return Ok(());
         }
         let rest = rest.strip_prefix('=').ok_or_else(wrong)?;
-        let (name, alias) = match rest.split_once(',') {
-            None => (rest, None),
-            Some((name, option)) => (name, Some(option.strip_prefix("alias=").ok_or_else(wrong)?)),
+        let (device, asked) = match rest.split_once(',') {
+            None => (rest, rest),
+            Some((device, option)) => (device, option.strip_prefix("alias=").ok_or_else(wrong)?),
         };
-        if name.is_empty() || alias.is_some_and(|alias| alias.is_empty() || alias.contains(',')) {
+        if device.is_empty() || asked.is_empty() || asked.contains(',') {
             return Err(wrong());
         }
-        self.names.push(match alias {
-            None => (name.to_owned(), None),
-            Some(alias) => (alias.to_owned(), Some(name.to_owned())),
-        });
+        self.names.push((asked.to_owned(), device.to_owned()));
         Ok(())
     }
 
@@ -61,14 +58,13 @@ impl DeviceGrants {
         registry: &Registry,
     ) -> Result<Vec<pb::CdiDevice>, DeviceError> {
         let mut granted = Vec::new();
-        for name in &self.names {
-            let device = pb::CdiDevice { name: name.1.as_ref().unwrap_or(&name.0).clone(), optional: true };
-            granted.extend(registry.find(&device)?);
+        for (_, device) in &self.names {
+            granted.extend(registry.find(&pb::CdiDevice { name: device.clone(), optional: true })?);
         }
         let mut found: Vec<String> = Vec::new();
         for wanted in asked {
-            let alias = self.names.iter().find(|(alias, device)| *alias == wanted.name && device.is_some());
-            let name = alias.and_then(|(_, device)| device.clone()).unwrap_or_else(|| wanted.name.clone());
+            let meant = self.names.iter().find(|(asked, _)| *asked == wanted.name);
+            let name = meant.map_or_else(|| wanted.name.clone(), |(_, device)| device.clone());
             for name in registry.find(&pb::CdiDevice { name, optional: wanted.optional })? {
                 let free = registry.get(&name).is_some_and(super::registry::Device::allows_all);
                 if !self.all && !free && !granted.contains(&name) {

@@ -1,5 +1,8 @@
 //! `EXPOSE port...`
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 use crate::literal::quote;
 use crate::problem::Problem;
 use crate::request::Request;
@@ -7,8 +10,6 @@ use crate::source::Template;
 use crate::suggest;
 
 const PROTOCOLS: [&str; 3] = ["sctp", "tcp", "udp"];
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 /// Declares ports.
 #[derive(Debug, Clone, PartialEq, Eq)]

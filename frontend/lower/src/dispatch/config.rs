@@ -1,4 +1,4 @@
-//! Instructions that change only the image configuration (inventory sections 3 and 7).
+//! Instructions that change only the image configuration.
 
 use rbuild_dockerfile::instruction::{
     Arg, ArgDefinition, Cmd, CommandLine, Entrypoint, Env, Expose, Healthcheck, KeyValue, Label, Maintainer, Port,

@@ -1,4 +1,4 @@
-//! `COPY` and `ADD` (inventory section 6).
+//! `COPY` and `ADD`.
 
 use rbuild_dockerfile::instruction::{Add, Copy, InlineFile, Sources};
 use rbuild_dockerfile::{Lexer, Place, Statement, Template};

@@ -1,4 +1,4 @@
-//! `RUN` (inventory section 5).
+//! `RUN`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
