@@ -279,6 +279,10 @@ impl Reading {
             "mode" => self.mount.mode = Some(number("mode", value, 8)?),
             "uid" => self.mount.uid = Some(number("uid", value, 10)?),
             "gid" => self.mount.gid = Some(number("gid", value, 10)?),
+            // No process can have such a variable.
+            "env" if value.is_empty() || value.contains('=') => {
+                return Err(MountError::InvalidValue { key: key.to_owned(), value });
+            }
             "env" => self.mount.env = Some(value),
             _ => {
                 let suggestion = suggest::nearest(key, KEYS, true);

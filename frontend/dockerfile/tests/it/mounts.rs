@@ -83,6 +83,8 @@ fn m001_m012_m017_m021_messages() {
         ("size=1m,type=tmpfs", "unexpected key 'size' for mount type 'bind'"),
         ("type=tmpfs,size=x", "invalid value for size: x"),
         ("ro=maybe", "invalid value for ro: maybe"),
+        ("type=secret,id=a,env=", "invalid value for env: "),
+        ("type=secret,id=a,env=A=b", "invalid value for env: A=b"),
         ("type=cache,sharing=share", "unsupported sharing value \"share\" (did you mean shared?)"),
         ("type=cache,mode=9", "invalid value 9 for mode"),
         ("type=cache,uid=-1", "invalid value -1 for uid"),
