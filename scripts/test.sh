@@ -45,6 +45,8 @@ check() {
 
 check cargo fmt --check
 check cargo clippy --workspace --all-targets --locked -- -D warnings
+# The fuzz targets are a workspace of their own; they run by `make fuzz` only.
+check cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-check
 
 say "the binary"
 cargo build --locked -p rbuild-cli

@@ -93,7 +93,7 @@ fn shown(diagnostic: &Diagnostic, source: &str) {
     let plain = render(diagnostic, "Dockerfile", source, Color::Never);
     assert!(!plain.chars().any(|c| c != '\n' && is_unsafe(c)), "{plain:?}");
     render(diagnostic, "Dockerfile", source, Color::Always);
-    let lines = excerpt("Dockerfile", source, &[diagnostic.lines]);
+    let lines = excerpt("Dockerfile", source, &[diagnostic.lines], diagnostic.severity, Color::Never);
     assert!(!lines.chars().any(|c| c != '\n' && is_unsafe(c)), "{lines:?}");
 }
 

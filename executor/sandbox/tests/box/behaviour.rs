@@ -97,8 +97,10 @@ fn kill_interrupts_wait() -> Result<()> {
         ensure!(running.wait()? == exit, "the exit stays the same");
         running.kill(15)?;
     }
-    let running = sandbox().start(&fixture.spec("trap 'exit 9' TERM; while :; do sleep 0.01; done"), Vec::new())?;
-    std::thread::sleep(Duration::from_millis(30));
+    let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut running = sandbox().start(&fixture.spec(script), Vec::new())?;
+    let mut said = [0; 5];
+    std::fs::File::from(running.take_stdout().context("a pipe")?).read_exact(&mut said)?;
     running.kill(15)?;
     ensure!(running.wait()?.code == 9, "the program handles its signals");
     Ok(())
