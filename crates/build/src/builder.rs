@@ -106,6 +106,14 @@ impl Builder {
         if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(BuildError::Input("only one output can go to standard output".to_owned()));
         }
+        let stored = outputs.is_empty() && !request.tags.is_empty()
+            || outputs.iter().any(|output| output.is_named_in_store(&request.tags));
+        if stored && platforms(request).len() > 1 {
+            return Err(BuildError::Input(
+                "the local store cannot keep several platforms under one name yet: give --push, or -o type=oci,dest=FILE"
+                    .to_owned(),
+            ));
+        }
         let prepared = self.prepare(request).await?;
         let dockerfile = self.read(request, &prepared)?;
         let Prepared { input, contexts, host } = prepared;
@@ -315,7 +323,10 @@ fn build_args(request: &BuildRequest) -> BTreeMap<String, String> {
 pub(crate) fn platforms(request: &BuildRequest) -> Vec<Option<Platform>> {
     match request.platforms.as_slice() {
         [] => vec![None],
-        several => several.iter().cloned().map(Some).collect(),
+        several => {
+            let distinct = several.iter().enumerate().filter(|(at, platform)| !several[..*at].contains(platform));
+            distinct.map(|(_, platform)| Some(platform.clone())).collect()
+        }
     }
 }
 

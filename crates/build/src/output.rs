@@ -10,7 +10,7 @@ use rbuild_export::{
     export_directory, export_tar, index_of, record, with_times_until,
 };
 use rbuild_images::{Images, PushImage, PushLayer};
-use rbuild_oci::{Descriptor, Digest, Platform, Reference};
+use rbuild_oci::{Descriptor, Digest, Reference};
 use rbuild_sys::result::create_result;
 use rbuild_tree::FileTree;
 
@@ -108,6 +108,12 @@ impl Output {
     }
 
     /// Whether the output writes to standard output.
+    /// Returns whether the image is to be found in the local store by a name.
+    pub(crate) fn is_named_in_store(&self, tags: &[Reference]) -> bool {
+        let named = !tags.is_empty() || self.names.as_ref().is_some_and(|names| !names.is_empty());
+        named && matches!(self.kind, Kind::Image { store: true, .. })
+    }
+
     pub(crate) fn is_stdout(&self) -> bool {
         self.dest.as_deref() == Some("-")
     }
@@ -178,8 +184,9 @@ impl Exporter {
         Ok(Self { built: Arc::new(built), ..self.clone() })
     }
 
+    /// As buildx: what the build is tagged with goes before what the output says.
     fn names(&self, output: &Output) -> Vec<Reference> {
-        output.names.clone().unwrap_or_else(|| self.tags.clone())
+        if self.tags.is_empty() { output.names.clone().unwrap_or_default() } else { self.tags.clone() }
     }
 
     /// Runs blocking work with the images and results.
@@ -227,7 +234,7 @@ impl Exporter {
         Ok(exported)
     }
 
-    /// Records the image in the store; of several platforms, the names mean this machine's, else the first.
+    /// Records the image in the store; images of several platforms have no names.
     async fn record(
         &self,
         names: &[Reference],
@@ -237,18 +244,13 @@ impl Exporter {
         let given = names.to_vec();
         let id = self
             .blocking(move |images, built| {
-                let host = Platform::host();
-                let named = built.iter().position(|built| built.platform == host).unwrap_or(0);
-                let mut meant = None;
+                let mut first = None;
                 for (position, built) in built.iter().enumerate() {
-                    let names = if position == named { given.as_slice() } else { &[] };
                     let manifest = assembled.as_ref().and_then(|all| all.get(position));
-                    let id = record(images, built, manifest, names)?;
-                    if position == named {
-                        meant = Some(id);
-                    }
+                    let id = record(images, built, manifest, &given)?;
+                    first = first.or(Some(id));
                 }
-                Ok(meant)
+                Ok(first)
             })
             .await?;
         let id = id.ok_or_else(|| BuildError::Engine("a build without a result".to_owned()))?;

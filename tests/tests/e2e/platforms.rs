@@ -156,7 +156,12 @@ fn several_platforms_become_an_index() {
     let blobs = String::from_utf8_lossy(&names.stdout).lines().filter(|name| name.len() > 70).count();
     assert_eq!(blobs, 5, "an index, two manifests, two configurations");
 
-    lab.build_dir(&context, &[both, "-t", "local"]).ok();
-    let own = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    assert_eq!(lab.inspect("local")["Architecture"], own);
+    // The store would have to choose one of them.
+    for args in [[both, "-t", "local"].as_slice(), &[both, "-t", "local", "--load"], &[both, "-o", "type=image,name=x"]]
+    {
+        lab.build_dir(&context, args).exits(1).says("several platforms under one name");
+    }
+    lab.build_dir(&context, &[both]).ok();
+    // The same platform twice is one.
+    lab.build_dir(&context, &["--platform=linux/amd64,amd64", "-t", "one"]).ok();
 }

@@ -40,25 +40,29 @@ pub(crate) struct Args {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = value::key_maybe_value)]
     pub(crate) labels: Vec<(String, Option<String>)>,
     /// Do not use the cache
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL",
+          hide_default_value = true, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) no_cache: bool,
     /// Do not use the cache for these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
     /// Always look for newer base images
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL",
+          hide_default_value = true, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) pull: bool,
-    /// Set the target platform
+    /// Set the target platform; several, separated by commas, become an index
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
     /// Where the result goes, such as `type=local,dest=out` or `type=oci,dest=app.tar`
     #[arg(short, long = "output", value_name = "SPEC", value_parser = output)]
     pub(crate) outputs: Vec<OutputSpec>,
     /// Push to the registry: short for `--output=type=registry`
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL",
+          hide_default_value = true, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) push: bool,
     /// Put the image into the local store, also beside other outputs
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL",
+          hide_default_value = true, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) load: bool,
     /// Secret to expose to steps (`id=mysecret[,src=/local/secret]` or `id=mysecret,env=NAME`)
     #[arg(long = "secret", value_name = "SPEC")]

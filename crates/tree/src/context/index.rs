@@ -18,6 +18,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rbuild_oci::Digest;
 use rbuild_sys::dir::{Stamp, Stat};
@@ -123,7 +124,10 @@ impl ContextIndex {
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), TreeError> {
-        let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+        // Builds for several platforms may save the same memory at the same time.
+        static SAVED: AtomicU64 = AtomicU64::new(0);
+        let number = SAVED.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("tmp{}-{number}", std::process::id()));
         std::fs::write(&temporary, self.encode()).map_err(TreeError::io("writing", &temporary))?;
         std::fs::rename(&temporary, path).map_err(TreeError::io("replacing", path))
     }

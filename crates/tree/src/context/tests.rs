@@ -114,6 +114,19 @@ fn a_file_that_changes_is_an_error() {
 }
 
 #[test]
+fn the_index_may_be_saved_by_several_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("f"), "x").unwrap();
+    let at = dir.path().join("index");
+    let listing = scan(dir.path(), &Matcher::default(), ContextIndex::default(), 1).unwrap();
+    std::thread::scope(|scope| {
+        let save = || (0..50).try_for_each(|_| listing.save_index(&at));
+        let threads = [scope.spawn(save), scope.spawn(save), scope.spawn(save)];
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    });
+}
+
+#[test]
 fn the_index_saves_reading() {
     let dir = make(&[("f", "hello"), ("g", "world")]);
     let memory = tempfile::tempdir().unwrap();
