@@ -60,8 +60,10 @@ impl<'a> Attributes<'a> {
             None => Ok(None),
             Some("") => Ok(Some(None)),
             Some(text) => match text.parse() {
-                Ok(seconds) => Ok(Some(Some(seconds))),
-                Err(_) => Err(self.invalid("source-date-epoch", text, "expected seconds since 1970")),
+                Ok(seconds) if rbuild_lower::EPOCHS.contains(&seconds) => Ok(Some(Some(seconds))),
+                _ => {
+                    Err(self.invalid("source-date-epoch", text, "expected seconds since 1970, in the years 1 to 9999"))
+                }
             },
         }
     }

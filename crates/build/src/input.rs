@@ -210,7 +210,8 @@ fn stdin_input(request: &BuildRequest, stdin: &mut dyn Read, scratch: &Path) -> 
     let unpacked = tempfile::Builder::new().prefix("context-").tempdir_in(scratch).map_err(failed)?;
     let (_, plain) = decompress(io::BufReader::with_capacity(256 << 10, &spool)).map_err(failed)?;
     let options = rbuild_snapshot::UnpackOptions { userxattr: true, single_id: true, threads: 2, max_size: u64::MAX };
-    rbuild_snapshot::unpack(plain, unpacked.path(), &options).map_err(BuildError::input)?;
+    rbuild_snapshot::unpack(plain, unpacked.path(), &options)
+        .map_err(|error| BuildError::Input(format!("the build context: {}", BuildError::chain(&error))))?;
     let inside = match &request.dockerfile {
         DockerfileSource::Path(path) => DockerfileSource::Path(unpacked.path().join(path)),
         other => other.clone(),

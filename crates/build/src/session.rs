@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use rbuild_ops::{LocalDirectory, Session};
 
@@ -17,16 +19,19 @@ pub(crate) struct InProcess {
     pub(crate) search_path: Option<OsString>,
 }
 
+/// The largest secret, as BuildKit has it.
+const MAX_SECRET: u64 = 500 << 10;
+
 impl Session for InProcess {
     fn local(&self, name: &str) -> Option<LocalDirectory> {
         self.locals.get(name).map(|path| LocalDirectory { path: path.clone() })
     }
 
-    fn secret(&self, id: &str) -> std::io::Result<Option<Vec<u8>>> {
+    fn secret(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
         match self.secrets.get(id) {
             None => Ok(None),
             Some(SecretSource::Value(value)) => Ok(Some(value.clone())),
-            Some(SecretSource::File(path)) => std::fs::read(path).map(Some),
+            Some(SecretSource::File(path)) => read_secret(path).map(Some),
         }
     }
 
@@ -41,4 +46,14 @@ impl Session for InProcess {
     fn search_path(&self) -> Option<OsString> {
         self.search_path.clone()
     }
+}
+
+/// Reads a file, which may have become another one since it was named, up to the limit.
+fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_SECRET {
+        return Err(io::Error::other(format!("`{}` is larger than the limit of 500 KiB", path.display())));
+    }
+    Ok(content)
 }

@@ -113,6 +113,11 @@ pub(crate) fn add_host(text: &str) -> Result<(String, String), String> {
     if host.is_empty() || !known {
         return Err(format!("invalid IP address in add-host: `{address}`"));
     }
+    // What else stands in a line of the hosts file would be read as something else.
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if host.len() > 253 || !host.bytes().all(fine) {
+        return Err(format!("invalid name in add-host: `{}`", host.escape_debug()));
+    }
     Ok((host.to_owned(), address.to_owned()))
 }
 
@@ -194,6 +199,9 @@ mod tests {
         assert_eq!(add_host("a=[::1]"), Ok(("a".into(), "::1".into())));
         assert_eq!(add_host("a:::1"), Ok(("a".into(), "::1".into())));
         assert!(add_host("a").is_err());
+        for name in ["a\nb", "x y", "z#", "\u{1b}[31m", &"x".repeat(254)] {
+            assert!(add_host(&format!("{name}:1.1.1.1")).is_err(), "{name}");
+        }
         assert!(add_host("a:b").is_err());
     }
 

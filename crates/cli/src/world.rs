@@ -69,6 +69,8 @@ impl World {
         let store = Store::open(&root).map_err(|error| Failure::User(chain(&error)))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            // Walks go as deep as paths are long.
+            .thread_stack_size(rbuild_tree::WALK_STACK)
             .enable_all()
             .build()
             .map_err(|error| Failure::User(format!("starting threads: {error}")))?;

@@ -7,6 +7,7 @@ use rbuild_images::{BlobRequest, Images, MadeBlob};
 use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Index, Manifest, Platform, json, media_type};
 use rbuild_store::LayerId;
 use rbuild_tree::compress::Compression;
+use rbuild_tree::spawn_walker;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -98,7 +99,7 @@ fn parallel(positions: &[usize], work: &(dyn Fn(usize) -> Result<(), ExportError
         return worker();
     }
     std::thread::scope(|scope| {
-        let threads = [scope.spawn(worker), scope.spawn(worker)];
+        let threads = [spawn_walker(scope, worker), spawn_walker(scope, worker)];
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| ExportError::Panicked)?)
     })
 }

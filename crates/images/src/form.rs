@@ -93,7 +93,7 @@ impl Images {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..layers.len().min(4)).map(|_| scope.spawn(worker)).collect();
+            let threads: Vec<_> = (0..layers.len().min(4)).map(|_| rbuild_tree::spawn_walker(scope, worker)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| ImagesError::Panicked)?)
         })
     }

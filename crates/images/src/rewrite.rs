@@ -36,7 +36,7 @@ impl Images {
         let ingest = self.store().blobs().ingest(None)?;
         let (made, clamped) = std::thread::scope(|scope| {
             // The writer is dropped with the closure, which is the reader's end.
-            let made = scope.spawn(move || self.write_plain(layer, below, &mut writer));
+            let made = rbuild_tree::spawn_walker(scope, move || self.write_plain(layer, below, &mut writer));
             let clamped = clamp_times(reader, latest, ingest);
             (made.join(), clamped)
         });

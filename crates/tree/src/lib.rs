@@ -15,4 +15,4 @@ pub mod source;
 pub mod tar;
 
 pub use entry::{Device, Kind, LinkId, Metadata, Node, Time, Xattrs};
-pub use source::{Content, FileTree, TreeError};
+pub use source::{Content, FileTree, LONGEST_PATH, TreeError, WALK_STACK, check_length, spawn_walker};

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::entry::{Kind, Node};
 use crate::pattern::{Glob, Matcher, ParentMatch};
-use crate::source::{FileTree, TreeError};
+use crate::source::{FileTree, TreeError, check_length};
 
 /// How many links one resolution may follow.
 const MAX_LINKS: usize = 255;
@@ -179,6 +179,7 @@ impl Walk<'_> {
                 if keep && !drop {
                     self.kept.append(waiting);
                 }
+                check_length(&path)?;
                 self.directory(&path, &include, &exclude, waiting)?;
                 waiting.truncate(depth);
             } else if keep && !drop {

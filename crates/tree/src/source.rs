@@ -29,6 +29,12 @@ pub enum TreeError {
         /// The path from the tree's root.
         path: PathBuf,
     },
+    /// A path is longer than any system call takes (`PATH_MAX`): no other tool could make the file.
+    #[error("`{}…` is longer than the limit of {LONGEST_PATH} bytes for paths", path.display().to_string().chars().take(60).collect::<String>())]
+    TooLong {
+        /// The path from the tree's root.
+        path: PathBuf,
+    },
     /// A chain of symbolic links did not end.
     #[error("too many symbolic links in `{}`", path.display())]
     TooManyLinks {
@@ -55,6 +61,35 @@ pub enum TreeError {
     /// A tar could not be read.
     #[error(transparent)]
     Tar(#[from] crate::tar::TarError),
+}
+
+/// The longest path that is walked, in bytes: it also bounds how deep directories may lie in each other.
+pub const LONGEST_PATH: usize = 4096;
+
+/// The stack of a thread that walks trees, in bytes: enough for directories as deep as paths are long.
+pub const WALK_STACK: usize = 16 << 20;
+
+/// Starts a thread that walks trees.
+///
+/// # Panics
+/// If the system has no thread left, as [`std::thread::Scope::spawn`] does.
+pub fn spawn_walker<'scope, T: Send + 'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> std::thread::ScopedJoinHandle<'scope, T> {
+    let thread = std::thread::Builder::new().stack_size(WALK_STACK).spawn_scoped(scope, work);
+    thread.expect("the system has a thread left")
+}
+
+/// Refuses a path that is too long to be walked.
+///
+/// # Errors
+/// If it is longer than [`LONGEST_PATH`].
+pub fn check_length(path: &Path) -> Result<(), TreeError> {
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(TreeError::TooLong { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 impl TreeError {

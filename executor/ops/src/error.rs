@@ -108,6 +108,9 @@ pub enum OpsError {
     /// The step is for another machine, and nothing here runs its programs.
     #[error("the step cannot run here")]
     Emulator(#[from] rbuild_sandbox::EmulatorError),
+    /// Nobody wants the step any more.
+    #[error("the step was given up")]
+    GivenUp,
     /// A device cannot be had.
     #[error(transparent)]
     Device(#[from] crate::device::DeviceError),

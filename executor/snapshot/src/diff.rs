@@ -129,6 +129,7 @@ impl<W: Write> Diff<'_, W> {
         if !item.metadata.kind.is_directory() {
             return if same { Ok(()) } else { self.write(&item) };
         }
+        rbuild_tree::check_length(&item.path)?;
         let depth = self.parents.len();
         self.parents.push((item.path.clone(), item.metadata));
         if !same {

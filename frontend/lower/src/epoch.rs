@@ -13,6 +13,9 @@ use crate::stages::SCRATCH;
 use crate::variables::Variables;
 use crate::{context, git, source_op};
 
+/// The seconds since 1970 that RFC 3339, and so an image, has a date for: years 1 to 9999.
+pub const EPOCHS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 /// Returns the time that the build asks for, in seconds since 1970.
 pub(crate) async fn resolve(
     dockerfile: &Dockerfile,
@@ -24,6 +27,10 @@ pub(crate) async fn resolve(
         return Ok(None);
     };
     if let Ok(seconds) = value.parse() {
+        if !EPOCHS.contains(&seconds) {
+            let place = declared_at(dockerfile);
+            return Err(fail(place, format!("invalid {EPOCH}: {value}: dates have years from 1 to 9999")));
+        }
         return Ok(Some(seconds));
     }
     if value == "context" && request.context_time.is_some() {

@@ -37,6 +37,7 @@ mod variables;
 
 pub use bridge::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
 pub use context::remote_context;
+pub use epoch::EPOCHS;
 pub use error::LowerError;
 pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Overview, Scan, StageResult, UsedImage};
 pub use read::read;

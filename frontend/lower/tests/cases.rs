@@ -234,6 +234,9 @@ fn m001_m012_bad_mounts() {
         "FROM alpine\nRUN --mount=typ=tmpfs,target=/x y\n",
         "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)",
     );
+    for kind in ["bind", "cache", "tmpfs", "secret,id=a", "ssh"] {
+        fails(&format!("FROM alpine\nRUN --mount=type={kind},target=/a/.. y\n"), "invalid mount target \"/");
+    }
     fails("FROM alpine\nRUN --mount=target=/x,mode=7 y\n", "mode not allowed for \"bind\" type mounts");
     fails("FROM alpine\nRUN --mount=type=ssh,source=x y\n", "ssh does not support source");
     fails(

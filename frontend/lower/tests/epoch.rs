@@ -42,7 +42,7 @@ fn numbers() {
     check("ARG SOURCE_DATE_EPOCH\nFROM scratch\n", None, None);
     check("ARG BASE=8\nARG SOURCE_DATE_EPOCH=${BASE}0\nFROM scratch\n", None, Some(80));
     check("FROM scratch\nARG SOURCE_DATE_EPOCH=5\n", None, None);
-    for value in ["x", "1.5", "0x10", "1 ", "99999999999999999999"] {
+    for value in ["x", "1.5", "0x10", "1 ", "99999999999999999999", "253402300800", "-62135596801"] {
         fails("FROM scratch\n", value, &format!("invalid SOURCE_DATE_EPOCH: {value}"));
     }
 }

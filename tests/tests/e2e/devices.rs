@@ -40,6 +40,9 @@ fn devices_are_described_granted_and_given() {
     let json = r#"{"cdiVersion":"0.6.0","kind":"acme.com/other","devices":[{"name":"x","containerEdits":{"env":["OTHER=1"]}}]}"#;
     std::fs::write(specs.join("b.json"), json).expect("writing");
     std::fs::write(specs.join("c.json"), "{").expect("writing");
+    // A pipe that nobody writes to is not waited for.
+    let pipe = specs.join("d.yaml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a pipe");
     let dir = format!("--cdi-spec-dir={}", path(&specs));
     let env = "env | grep -E '^(BOARD|FREE|FULL|OTHER)=' | sort | tr '\\n' ' '";
     for (flags, allow, printed) in [

@@ -61,6 +61,34 @@ fn x42_to_x53_hostile_dockerfiles() {
     }
 }
 
+/// A directory deeper than any path would be walked by recursion: an error, not the end of the stack.
+#[test]
+fn deep_directories_end_at_the_longest_path() {
+    let lab = Lab::empty();
+    let context = lab.context("FROM scratch\nCOPY . /\n", &[("ok", "")]);
+    let open = |at: &std::os::fd::OwnedFd, name: &str| {
+        rustix::fs::openat(at, name, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).expect("a directory")
+    };
+    let mut deep = std::os::fd::OwnedFd::from(std::fs::File::open(&context).expect("a directory"));
+    for _ in 0..2500 {
+        rustix::fs::mkdirat(&deep, "a", rustix::fs::Mode::RWXU).expect("a directory");
+        deep = open(&deep, "a");
+    }
+    lab.build_dir(&context, &["-o", "type=tar,dest=/dev/null"]).exits(1).says("limit of 4096 bytes for paths");
+    let dockerfile = format!("FROM scratch\nCOPY ok /\nWORKDIR {}\n", "/a".repeat(30_000));
+    lab.build(&dockerfile, &[("ok", "")], &["-o", "type=tar,dest=/dev/null"]).exits(1).says("limit of 4096 bytes");
+    // The lab's own clean-up need not go so deep.
+    assert!(lab.command("rm").arg("-rf").arg(context.join("a")).status().expect("rm runs").success());
+}
+
+/// A secret that grows, or has no end, is read up to the limit.
+#[test]
+fn secrets_have_a_limit_while_they_are_read() {
+    let lab = Lab::new();
+    let dockerfile = "FROM busybox\nRUN --mount=type=secret,id=a true";
+    lab.build(dockerfile, &[], &["--secret", "id=a,src=/dev/zero"]).exits(1).says("larger than the limit of 500 KiB");
+}
+
 /// X48: paths and links of the context end at its root.
 #[test]
 fn x48_sources_stay_in_the_context() {

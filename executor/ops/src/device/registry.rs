@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_graph::pb;
+use rustix::fs::OFlags;
 
 use super::DeviceError;
 use super::spec::{self, Described, Spec};
@@ -127,7 +128,13 @@ impl Registry {
 
 fn read(file: &Path) -> Result<Spec, String> {
     let mut text = String::new();
-    let opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    // A pipe would keep us waiting for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(file, flags, rustix::fs::Mode::empty()).map_err(|error| error.to_string())?;
+    let opened = std::fs::File::from(opened);
+    if !opened.metadata().is_ok_and(|found| found.is_file()) {
+        return Err("not a file".to_owned());
+    }
     opened.take(LIMIT + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > LIMIT {
         return Err(format!("larger than {LIMIT} bytes"));

@@ -3,6 +3,7 @@
 pub(crate) mod key;
 mod mounts;
 mod output;
+mod process;
 mod run;
 mod user_error;
 
@@ -62,8 +63,8 @@ impl Operation<Ref> for ExecOperation {
     }
 
     async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let process = Arc::new(run::Process::default());
-        let _killed_when_dropped = run::KillGuard(process.clone());
+        let process = Arc::new(process::Process::default());
+        let _killed_when_dropped = process::KillGuard(process.clone());
         let step = run::Step {
             worker: self.worker.clone(),
             op: self.op.clone(),

@@ -2,20 +2,19 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use rbuild_events::Stream;
 use rbuild_graph::{Operand, pb};
 use rbuild_network::{ExtraHost, HostAddress, hosts_file};
 use rbuild_oci::Platform;
-use rbuild_sandbox::{
-    Emulator, Limits, Network, Pids, Rlimit, RootSpec, Running, SandboxSpec, Security, Upper, within_root,
-};
+use rbuild_sandbox::{Emulator, Limits, Network, Pids, Rlimit, RootSpec, SandboxSpec, Security, Upper, within_root};
 use rbuild_solver::Context;
 
 use super::mounts::Mounts;
 use super::output::pump;
+use super::process::Process;
 use super::user_error::ProcessFailed;
 use crate::OpsError;
 use crate::value::Ref;
@@ -25,48 +24,6 @@ use crate::worker::{Worker, Writable};
 const HOSTNAME: &str = "buildkitsandbox";
 /// Where programs are looked for if the op does not say.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The process of a step, to be killed from elsewhere.
-#[derive(Default)]
-pub(crate) struct Process {
-    state: Mutex<ProcessState>,
-}
-
-#[derive(Default)]
-struct ProcessState {
-    running: Option<Arc<Running>>,
-    killed: bool,
-}
-
-impl Process {
-    /// Takes note of a started process; returns whether it may go on.
-    fn started(&self, running: &Arc<Running>) -> bool {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.running = Some(running.clone());
-        !state.killed
-    }
-
-    fn kill(&self) {
-        let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.killed = true;
-        if let Some(running) = &state.running {
-            let _ = running.destroy();
-        }
-    }
-
-    fn ended(&self) {
-        self.state.lock().expect("no holder of this lock panics").running = None;
-    }
-}
-
-/// Kills the process when the future that wants it is dropped.
-pub(crate) struct KillGuard(pub(crate) Arc<Process>);
-
-impl Drop for KillGuard {
-    fn drop(&mut self) {
-        self.0.kill();
-    }
-}
 
 /// A step about to run.
 pub(crate) struct Step {
@@ -86,6 +43,8 @@ impl Step {
         let meta = self.op.meta.as_ref().ok_or(OpsError::Graph("an exec op without a process"))?;
         let emulator = self.emulator()?;
         let root = self.root_mount()?;
+        // Dropped last: by then the directories of the step are gone, too.
+        let _busy;
         let layers = match Operand::of(root.input, inputs.len()) {
             Operand::Input(input) => self.worker.layers(&inputs[input])?,
             _ => Vec::new(),
@@ -102,6 +61,7 @@ impl Step {
         }
         spec.env = last_of_each(spec.env);
         let mut handles = std::mem::take(&mut mounts.handles);
+        _busy = self.process.begin().ok_or(OpsError::GivenUp)?;
         let lease = self.wire(meta, &mut spec, &mut handles)?;
         if let Some(emulator) = emulator {
             emulator.install(&mut spec, &mut handles);
@@ -238,7 +198,6 @@ impl Step {
             }
             running.wait()
         });
-        self.process.ended();
         Ok(exit?)
     }
 

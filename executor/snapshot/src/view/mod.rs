@@ -97,6 +97,7 @@ impl MergedView {
         if let Some(known) = self.remembered().get(path) {
             return Ok(known.clone());
         }
+        rbuild_tree::check_length(path)?;
         let parts = match path.parent() {
             None => self.merge(path, 0..self.layers.len())?,
             Some(parent) => match self.parts(parent)? {

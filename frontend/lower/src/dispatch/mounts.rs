@@ -89,9 +89,7 @@ impl Walk<'_, '_> {
             output: pb::SKIP_OUTPUT,
             ..pb::Mount::default()
         };
-        if path::clean(&made.dest) == "/" {
-            return Err(fail(place, format!("invalid mount target {:?}", made.dest)));
-        }
+        not_the_root(&made.dest, place)?;
         match mount.kind {
             MountKind::Tmpfs => {
                 made.mount_type = pb::MountType::Tmpfs.into();
@@ -181,6 +179,7 @@ impl Walk<'_, '_> {
             (None, target) => Some(target.unwrap_or_else(|| format!("/run/secrets/{}", path::base(&id)))),
         };
         if let Some(dest) = target {
+            not_the_root(&dest, place)?;
             let mode = mount.mode.unwrap_or(0o400);
             let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
             let secret_opt = Some(pb::SecretOpt { id, uid, gid, mode, optional: !mount.required });
@@ -201,10 +200,21 @@ impl Walk<'_, '_> {
         let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
         let ssh_opt = Some(pb::SshOpt { id, uid, gid, mode, optional: !mount.required });
         let dest = mount.target.clone().unwrap_or_default();
+        if !dest.is_empty() {
+            not_the_root(&dest, place)?;
+        }
         let mount_type = pb::MountType::Ssh.into();
         out.agents.push(pb::Mount { input: pb::EMPTY, dest, mount_type, ssh_opt, ..pb::Mount::default() });
         Ok(())
     }
+}
+
+/// M005: the root is the step's own mount.
+fn not_the_root(target: &str, place: Place) -> Fallible<()> {
+    if path::clean(&path::join("/", target)) == "/" {
+        return Err(fail(place, format!("invalid mount target {target:?}")));
+    }
+    Ok(())
 }
 
 fn note(known: &mut BTreeMap<String, (bool, rbuild_dockerfile::Lines)>, id: &str, required: bool, place: Place) {
