@@ -28,7 +28,8 @@ impl Process {
     pub(crate) fn begin(&self) -> Option<Busy<'_>> {
         let mut state = self.state();
         state.busy = !state.killed;
-        state.busy.then_some(Busy(self))
+        // Lazily: dropping one takes the lock.
+        state.busy.then(|| Busy(self))
     }
 
     /// Takes note of a started process; returns whether it may go on.
