@@ -234,6 +234,7 @@ fn m001_m012_bad_mounts() {
         "FROM alpine\nRUN --mount=typ=tmpfs,target=/x y\n",
         "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)",
     );
+    fails("FROM alpine\nRUN []\n", "RUN has no command: its list is empty");
     for kind in ["bind", "cache", "tmpfs", "secret,id=a", "ssh"] {
         fails(&format!("FROM alpine\nRUN --mount=type={kind},target=/a/.. y\n"), "invalid mount target \"/");
     }

@@ -26,6 +26,9 @@ impl Walk<'_, '_> {
         let read = self.read_mounts(at, run)?;
         let mut mounts = Mounts::default();
         let args = self.words_of(run, &mut mounts);
+        if args.is_empty() {
+            return Err(fail(at.place(), "RUN has no command: its list is empty"));
+        }
         let own = self.mounts(command, &read)?;
         mounts.files.extend(own.files);
         let mounts = Mounts { files: mounts.files, ..own };
