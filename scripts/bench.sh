@@ -5,11 +5,7 @@ cd "$(dirname "$0")/.."
 rbuild=$(realpath "$1")
 shift
 # Newer releases ship docker's client and its BuildKit client as packages of their own.
-optional=()
-for package in docker-cli docker-buildx; do
-    apt-cache show "$package" > /dev/null 2>&1 && optional+=("$package")
-done
-scripts/packages.sh python3 busybox-static binutils iproute2 util-linux docker.io "${optional[@]}" buildah podman crun skopeo docker-registry ||
+scripts/packages.sh python3 busybox-static binutils iproute2 util-linux docker.io 'docker-cli?' 'docker-buildx?' buildah podman crun skopeo docker-registry ||
     echo "bench: some peers are missing; their rows will say so" >&2
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then

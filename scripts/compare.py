@@ -79,7 +79,8 @@ def stage(case, work, at):
                 path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
     script = CORPUS / case / "prepare.sh"
     if script.exists():
-        subprocess.run(["sh", "-eu", script.resolve()], cwd=context, check=True, env={"PATH": os.environ["PATH"]}, umask=0o022)
+        subprocess.run(["sh", "-eu", script.resolve()], cwd=context, check=True, umask=0o022,
+                       env={"PATH": os.environ["PATH"], "CORPUS": str(CORPUS.resolve())})
     for folder, folders, files in os.walk(context, topdown=False):
         for name in [*files, *folders]:
             os.utime(pathlib.Path(folder, name), (at, at), follow_symlinks=False)

@@ -6,12 +6,8 @@ cd "$(dirname "$0")/.."
 rbuild=$(realpath "$1")
 shift
 # Newer releases ship docker's client and its BuildKit client as packages of their own.
-optional=()
-for package in docker-cli docker-buildx; do
-    apt-cache show "$package" > /dev/null 2>&1 && optional+=("$package")
-done
 # The compressors and attr make contexts that git cannot keep.
-scripts/packages.sh python3 busybox-static docker.io "${optional[@]}" buildah runc iproute2 attr bzip2 tar xz-utils zstd
+scripts/packages.sh python3 busybox-static docker.io 'docker-cli?' 'docker-buildx?' buildah runc iproute2 attr bzip2 tar xz-utils zstd
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
     sudo -n true 2> /dev/null || { echo "compare: dockerd and buildah need root: run this as root or with sudo" >&2; exit 1; }

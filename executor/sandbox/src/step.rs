@@ -299,6 +299,13 @@ impl fmt::Display for Flags {
     }
 }
 
+impl fmt::Display for DeviceNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.block { 'b' } else { 'c' };
+        write!(f, "{} {kind} {}:{} {:04o}", self.target.display(), self.major, self.minor, self.mode)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -314,13 +321,9 @@ impl fmt::Display for Step {
                     Some(_) => ", upper",
                     None => ", read-only",
                 };
-                let userxattr = if *userxattr { ", userxattr" } else { "" };
-                write!(
-                    f,
-                    "mount an overlay of {} layers as root{upper}{userxattr}{}",
-                    lowers.len(),
-                    if *nodev { ", nodev" } else { "" }
-                )
+                let (userxattr, nodev) =
+                    (if *userxattr { ", userxattr" } else { "" }, if *nodev { ", nodev" } else { "" });
+                write!(f, "mount an overlay of {} layers as root{upper}{userxattr}{nodev}", lowers.len())
             }
             Step::RootDir { path, nodev } => {
                 let flags = Flags { nodev: *nodev, ..Flags::default() };
@@ -334,17 +337,7 @@ impl fmt::Display for Step {
                 write!(f, "mount sysfs on /sys{ro}{or}")
             }
             Step::Dev => write!(f, "mount a tmpfs on /dev"),
-            Step::Node(node) => {
-                let kind = if node.block { 'b' } else { 'c' };
-                write!(
-                    f,
-                    "make device {} {kind} {}:{} {:04o}",
-                    node.target.display(),
-                    node.major,
-                    node.minor,
-                    node.mode
-                )
-            }
+            Step::Node(node) => write!(f, "make device {node}"),
             Step::BindNode(node) => write!(f, "bind device {} from {}", node.target.display(), node.source.display()),
             Step::DevLinks => write!(f, "make the links in /dev"),
             Step::Pts { .. } => write!(f, "mount devpts on /dev/pts"),

@@ -1,10 +1,2 @@
-mkdir -p t/sub t/empty
-printf one > t/one
-printf two > t/sub/two
-chmod 750 t/sub
-chmod 4711 t/sub/two
-ln -s one t/soft
-ln t/one t/hard
-tar --owner=11 --group=22 --numeric-owner --mtime=@1000000000 --sort=name -C t -cf t.tar .
+. "$CORPUS/archive-tree.sh"
 zstd -q t.tar
-rm -r t
