@@ -1,0 +1,10 @@
+//! Bytes of an archive on its way from a client.
+#![allow(missing_docs, reason = "the names are the protocol's own")]
+
+use bytes::Bytes;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BytesMessage {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: Bytes,
+}
