@@ -82,6 +82,20 @@ const CONTENT: &[Row] = &[
     ("abort", "Abort", "content::AbortRequest", "content::Empty", One),
 ];
 
+const HEALTH: &[Row] = &[
+    ("check", "Check", "health::HealthCheckRequest", "health::HealthCheckResponse", One),
+    ("list", "List", "health::HealthListRequest", "health::HealthListResponse", One),
+    ("watch", "Watch", "health::HealthCheckRequest", "health::HealthCheckResponse", Down),
+];
+
+const REFLECTION: &[Row] = &[(
+    "server_reflection_info",
+    "ServerReflectionInfo",
+    "reflection::ReflectionRequest",
+    "reflection::ReflectionResponse",
+    Both,
+)];
+
 const SERVICES: &[(&str, &str, &[Row])] = &[
     ("moby.buildkit.v1", "Control", CONTROL),
     ("moby.buildkit.v1.frontend", "LLBBridge", BRIDGE),
@@ -165,6 +179,9 @@ const SERVICES: &[(&str, &str, &[Row])] = &[
         "PolicyVerifier",
         &[("check_policy", "CheckPolicy", "verifier::CheckPolicyRequest", "verifier::CheckPolicyResponse", One)],
     ),
+    ("grpc.health.v1", "Health", HEALTH),
+    ("grpc.reflection.v1", "ServerReflection", REFLECTION),
+    ("grpc.reflection.v1alpha", "ServerReflection", REFLECTION),
 ];
 
 fn main() {

@@ -4,7 +4,8 @@
 //! `build.rs` from a table. Of every message every field may be missing or hostile: nothing here is validated.
 //!
 //! What is served by the daemon: [`services::control`], [`services::bridge`], [`services::content`],
-//! [`services::traces`]. What is served by the client of a session, and called by the daemon: all others.
+//! [`services::traces`], [`services::reflection`]. Served by both sides: [`services::health`]. What is served by the
+//! client of a session, and called by the daemon: all others.
 
 pub mod auth;
 pub mod caps;
@@ -15,7 +16,9 @@ pub mod exporter;
 pub mod filesync;
 pub mod fsutil;
 pub mod gateway;
+pub mod health;
 pub mod policy;
+pub mod reflection;
 pub mod rpc;
 pub mod secrets;
 pub mod ssh;

@@ -21,3 +21,6 @@ service!(ssh, "moby.sshforward.v1.SSH");
 service!(upload, "moby.upload.v1.Upload");
 service!(exporter, "moby.exporter.v1.Exporter");
 service!(verifier, "moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier");
+service!(health, "grpc.health.v1.Health");
+service!(reflection, "grpc.reflection.v1.ServerReflection");
+service!(reflection_alpha, "grpc.reflection.v1alpha.ServerReflection");
