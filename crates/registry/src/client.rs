@@ -169,7 +169,7 @@ impl Client {
         };
         let secure = root("https")?;
         // Whoever keeps certificates for a host expects it to use them.
-        let certified = !HostFiles::find(&self.options().certificate_directories, host)?.is_empty();
+        let certified = !HostFiles::find(self.options(), host)?.is_empty();
         if certified || !is_loopback(&secure) && !self.options().hosts.insecure.contains(host) {
             return Ok(secure);
         }

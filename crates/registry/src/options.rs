@@ -17,6 +17,8 @@ pub struct Options {
     /// Directories that hold a folder `host[:port]` with `*.crt`, `*.cert` and `*.key` files, as
     /// docker's `certs.d`; all of them are read.
     pub certificate_directories: Vec<PathBuf>,
+    /// Certificates of single hosts, by `host[:port]`, beside those of the directories.
+    pub host_certificates: BTreeMap<String, HostCertificates>,
     /// Files of PEM certificates to trust beside the built-in list; missing ones are skipped.
     pub ca_bundles: Vec<PathBuf>,
     /// Mirrors and exceptions, registry by registry.
@@ -41,6 +43,7 @@ impl Default for Options {
             user_agent: concat!("rbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: Arc::new(NoCredentials),
             certificate_directories: Vec::new(),
+            host_certificates: BTreeMap::new(),
             ca_bundles: bundles.iter().map(PathBuf::from).collect(),
             hosts: Hosts::default(),
             proxies: Proxies::default(),
@@ -55,12 +58,24 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("user_agent", &self.user_agent)
             .field("certificate_directories", &self.certificate_directories)
+            .field("host_certificates", &self.host_certificates)
             .field("ca_bundles", &self.ca_bundles)
             .field("hosts", &self.hosts)
             .field("concurrency", &self.concurrency)
             .field("timing", &self.timing)
             .finish_non_exhaustive()
     }
+}
+
+/// Certificates of one host; all files are PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostCertificates {
+    /// Certificates that vouch for the host, beside the built-in list.
+    pub authorities: Vec<PathBuf>,
+    /// Our certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Directories of `*.crt`, `*.cert` and `*.key` files; missing ones are skipped.
+    pub directories: Vec<PathBuf>,
 }
 
 /// Mirrors and exceptions; registries are named as in references (`docker.io`, `localhost:5000`).

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::Error;
+use crate::{Error, Options};
 
 /// Largest certificate file that is read.
 const MOST_BYTES: u64 = 16 << 20;
@@ -24,24 +24,32 @@ pub(crate) struct HostFiles {
 }
 
 impl HostFiles {
-    /// Looks for a folder of this `host[:port]` in each directory.
-    pub(crate) fn find(directories: &[PathBuf], host: &str) -> Result<Self, Error> {
+    /// Looks for a folder of this `host[:port]` in each directory, and for what is said of the host by itself.
+    pub(crate) fn find(options: &Options, host: &str) -> Result<Self, Error> {
         let mut found = Self::default();
-        for directory in directories {
-            let folder = directory.join(host);
-            let mut names = match list(&folder) {
-                Ok(names) => names,
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                    continue;
-                }
-                Err(error) => return Err(unusable(&folder, error)),
-            };
-            names.sort();
-            for path in names {
-                found.add(path)?;
+        for directory in &options.certificate_directories {
+            found.add_folder(&directory.join(host))?;
+        }
+        if let Some(own) = options.host_certificates.get(host) {
+            for folder in &own.directories {
+                found.add_folder(folder)?;
             }
+            found.authorities.extend(own.authorities.iter().cloned());
+            found.client = own.client.clone().or(found.client);
         }
         Ok(found)
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
+        let mut names = match list(folder) {
+            Ok(names) => names,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(());
+            }
+            Err(error) => return Err(unusable(folder, error)),
+        };
+        names.sort();
+        names.into_iter().try_for_each(|path| self.add(path))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

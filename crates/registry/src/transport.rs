@@ -182,7 +182,7 @@ fn make(
     let host = host_port(url);
     let secure = url.scheme() == "https";
     let insecure = options.hosts.insecure.contains(&host);
-    let files = if secure { HostFiles::find(&options.certificate_directories, &host)? } else { HostFiles::default() };
+    let files = if secure { HostFiles::find(options, &host)? } else { HostFiles::default() };
     let bundles = if secure { options.ca_bundles.as_slice() } else { &[] };
     let local = is_loopback(url);
     if insecure || local || !files.is_empty() {
