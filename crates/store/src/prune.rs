@@ -52,23 +52,33 @@ pub enum Filter {
     InUse(bool),
     /// An image needs it, or not.
     Shared(bool),
+    /// Later uses may change it, as those of a cache mount do, or not.
+    Mutable(bool),
+    /// All of one of these lists are fulfilled.
+    AnyOf(Vec<Vec<Filter>>),
 }
 
 impl Filter {
-    /// Reads `type=KIND`, `type!=KIND`, `id=PREFIX`, `description~=TEXT`, `inuse`, `shared` or `private`; `==`
-    /// is `=`.
+    /// Reads `type=KIND`, `type!=KIND`, `id=PREFIX`, `description~=TEXT`, `inuse`, `shared`, `private`, `mutable`
+    /// or `immutable`; `==` is `=`.
     ///
     /// # Errors
     /// If the filter is another one.
     pub fn parse(text: &str) -> Result<Self> {
-        let unknown =
-            || Error::Filter(text.to_owned(), "known are type=, type!=, id=, description~=, inuse, shared, private");
+        let unknown = || {
+            Error::Filter(
+                text.to_owned(),
+                "known are type=, type!=, id=, description~=, inuse, shared, private, mutable, immutable",
+            )
+        };
         let kind = |name: &str| Kind::parse(name).ok_or_else(|| Error::Filter(text.to_owned(), "no such type"));
         match text {
             "inuse" | "inuse=true" => return Ok(Self::InUse(true)),
             "inuse=false" => return Ok(Self::InUse(false)),
             "shared" | "shared=true" => return Ok(Self::Shared(true)),
             "private" | "shared=false" => return Ok(Self::Shared(false)),
+            "mutable" => return Ok(Self::Mutable(true)),
+            "immutable" => return Ok(Self::Mutable(false)),
             _ => {}
         }
         if let Some(name) = text.strip_prefix("type!=") {
@@ -86,6 +96,14 @@ impl Filter {
         }
     }
 
+    /// Reads conditions that all have to be fulfilled, separated by commas.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_all(text: &str) -> Result<Vec<Self>> {
+        text.split(',').filter(|part| !part.is_empty()).map(Self::parse).collect()
+    }
+
     /// Whether a record fulfils the condition.
     pub fn matches(&self, record: &Record) -> bool {
         match self {
@@ -97,6 +115,8 @@ impl Filter {
             Self::Description(text) => record.description.contains(text),
             Self::InUse(wanted) => record.in_use == *wanted,
             Self::Shared(wanted) => record.shared == *wanted,
+            Self::Mutable(wanted) => record.kind.is_mutable() == *wanted,
+            Self::AnyOf(lists) => lists.iter().any(|list| list.iter().all(|filter| filter.matches(record))),
         }
     }
 }

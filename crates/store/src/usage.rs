@@ -61,6 +61,11 @@ impl Kind {
         }
     }
 
+    /// Whether later uses may change what is kept.
+    pub const fn is_mutable(self) -> bool {
+        matches!(self, Self::CacheMount | Self::Local)
+    }
+
     /// Returns the kind of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
