@@ -60,6 +60,18 @@ impl Images {
         Self { shared: Arc::new(shared), store }
     }
 
+    /// Returns the same store as somebody else sees it, who speaks to registries in another way: nothing that was
+    /// found out for the one is told to the other.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        Self::new(self.store.clone(), options, self.shared.runtime.clone(), self.shared.unpack.clone())
+    }
+
+    /// Returns how registries are spoken to.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
     /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store
