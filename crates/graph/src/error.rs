@@ -39,6 +39,20 @@ pub enum GraphError {
     /// A key of the metadata or the source map is not a digest.
     #[error("invalid vertex digest `{0}` in definition")]
     Key(String),
+    /// A vertex asks for something that is no capability of the protocol.
+    #[error("unknown API capability {0}")]
+    UnknownCapability(String),
+    /// A vertex asks for something that is not there.
+    #[error("requested feature {id} is not supported by build server: {reason}")]
+    Capability {
+        /// The capability.
+        id: &'static str,
+        /// Why it is not there.
+        reason: &'static str,
+    },
+    /// A vertex needs a privilege that was not granted.
+    #[error("{0} is not allowed")]
+    Entitlement(&'static str),
     /// The last op does not name a result.
     #[error("invalid definition: the last op must have exactly one input and nothing else")]
     Result,

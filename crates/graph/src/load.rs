@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use rbuild_oci::Digest;
 
-use crate::{Definition, Edge, GraphError, Vertex, name, pb, validate};
+use crate::{Definition, Edge, GraphError, Vertex, capability, name, pb, validate};
 
 /// Most ops that a definition may have.
 pub const MAX_VERTICES: usize = 200_000;
@@ -20,10 +20,10 @@ pub const MAX_BYTES: usize = 256 << 20;
 /// range, every choice is made. There are no cycles: a digest covers the digests of the inputs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
-    vertices: Vec<Arc<Vertex>>,
-    index: HashMap<Digest, usize>,
-    root: Option<Edge>,
-    source: Option<pb::Source>,
+    pub(crate) vertices: Vec<Arc<Vertex>>,
+    pub(crate) index: HashMap<Digest, usize>,
+    pub(crate) root: Option<Edge>,
+    pub(crate) source: Option<pb::Source>,
 }
 
 impl Graph {
@@ -83,10 +83,16 @@ impl Graph {
             name: String::new(),
             locations: self.locations(digest),
         };
+        capability::check(&vertex.metadata.caps)?;
         vertex.name = name::of(&vertex, self);
-        self.index.insert(*digest, self.vertices.len());
-        self.vertices.push(Arc::new(vertex));
+        self.append(Arc::new(vertex));
         Ok(())
+    }
+
+    /// Adds a vertex whose inputs are there and which itself is not.
+    pub(crate) fn append(&mut self, vertex: Arc<Vertex>) {
+        self.index.insert(vertex.digest, self.vertices.len());
+        self.vertices.push(vertex);
     }
 
     fn locations(&self, digest: &Digest) -> Vec<pb::Location> {

@@ -55,11 +55,15 @@ fn mount(mount: &pb::Mount, inputs: usize) -> Result<(), String> {
         return Err("exec op with a mount without a destination".to_owned());
     }
     optional_input(mount.input, inputs)?;
-    known::<pb::MountContentCache>(mount.content_cache, "mount content cache mode")?;
+    content_cache(mount)?;
     let named = |present: bool| {
         if present { Ok(()) } else { Err(format!("mount at `{}` lacks the options of its type", mount.dest)) }
     };
-    match known::<pb::MountType>(mount.mount_type, "mount type")? {
+    let kind = known::<pb::MountType>(mount.mount_type, "mount type")?;
+    if mount.dest == pb::ROOT_MOUNT && kind != pb::MountType::Bind {
+        return Err(format!("invalid mount type {kind:?} for {}", pb::ROOT_MOUNT));
+    }
+    match kind {
         pb::MountType::Bind => Ok(()),
         pb::MountType::Secret => named(mount.secret_opt.as_ref().is_some_and(|opt| !opt.id.is_empty())),
         pb::MountType::Ssh => named(mount.ssh_opt.is_some()),
@@ -70,6 +74,17 @@ fn mount(mount: &pb::Mount, inputs: usize) -> Result<(), String> {
             known::<pb::CacheSharing>(sharing, "cache sharing mode").map(|_| ())
         }
     }
+}
+
+/// A result must not be known by the content of a part of an input that it holds as a whole.
+fn content_cache(mount: &pb::Mount) -> Result<(), String> {
+    let wanted = known::<pb::MountContentCache>(mount.content_cache, "mount content cache mode")?;
+    let whole = mount.selector.split('/').all(|part| part.is_empty() || part == ".");
+    let safe = mount.output == pb::SKIP_OUTPUT || mount.readonly || whole;
+    if wanted == pb::MountContentCache::On && !safe {
+        return Err(format!("invalid mount cache content: a part of an input is mounted writable at `{}`", mount.dest));
+    }
+    Ok(())
 }
 
 fn file(file: &pb::FileOp, inputs: usize) -> Result<u32, String> {

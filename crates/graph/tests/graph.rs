@@ -89,6 +89,15 @@ fn x90_hostile_ops_are_refused() {
     check(exec(vec![pb::Mount { output: 7, ..root_mount() }]), "invalid output index 7");
     check(exec(vec![pb::Mount { output: i64::MIN, ..root_mount() }]), "invalid output index");
     check(exec(vec![pb::Mount { mount_type: 99, ..root_mount() }]), "unknown mount type 99");
+    check(exec(vec![pb::Mount { mount_type: 4, ..root_mount() }]), "invalid mount type Tmpfs for /");
+    let content = |output, readonly, selector: &str| {
+        let bind = pb::Mount { dest: "/x".to_owned(), selector: selector.to_owned(), output, readonly, ..root_mount() };
+        exec(vec![root_mount(), pb::Mount { content_cache: pb::MountContentCache::On as i32, ..bind }])
+    };
+    check(content(-1, false, "/a"), "");
+    check(content(1, true, "/a"), "");
+    check(content(1, false, "/./"), "");
+    check(content(1, false, "/a"), "invalid mount cache content");
     for kind in [pb::MountType::Secret, pb::MountType::Ssh, pb::MountType::Cache] {
         let bare = pb::Mount { dest: "/x".to_owned(), input: -1, mount_type: kind as i32, ..Default::default() };
         check(exec(vec![root_mount(), bare]), "lacks the options of its type");
@@ -254,4 +263,89 @@ fn operands() {
     assert_eq!(Operand::of(-1, 2), Operand::Scratch);
     assert_eq!(Operand::of(1, 2), Operand::Input(1));
     assert_eq!(Operand::of(3, 2), Operand::Action(1));
+}
+
+/// A definition of an image that asks for a capability, and a step upon it.
+fn asking(cap: &str) -> Definition {
+    let mut asking = definition(vec![image("a"), exec(vec![root_mount()])], 0, true);
+    let caps = [(cap.to_owned(), true)].into();
+    let digest = rbuild_oci::Digest::of(&asking.ops[0]);
+    asking.metadata.insert(digest, pb::OpMetadata { caps, ..Default::default() });
+    asking
+}
+
+#[test]
+fn t22_capabilities_are_checked_upon_loading() {
+    let error = |cap: &str| Graph::load(&asking(cap)).map(|_| ()).map_err(|error| error.to_string());
+    assert_eq!(error("source.image"), Ok(()));
+    assert_eq!(error("exec.teleport"), Err("unknown API capability exec.teleport".to_owned()));
+    assert!(error("exec.meta.network.proxy").unwrap_err().contains("is not supported by build server"));
+    let announced = rbuild_graph::capabilities();
+    assert!(announced.iter().any(|capability| capability.id == "mergeop" && capability.enabled));
+}
+
+#[test]
+fn entitlements_are_asked_for_by_steps() {
+    let check = |change: fn(&mut pb::ExecOp), granted, expect: &str| {
+        let mut op = exec(vec![root_mount()]);
+        if let Some(pb::Kind::Exec(exec)) = &mut op.op {
+            change(exec);
+        }
+        let graph = Graph::load(&definition(vec![image("a"), op], 0, true)).unwrap();
+        let checked = graph.check_entitlements(granted);
+        assert_eq!(checked.err().map(|error| error.to_string()).unwrap_or_default(), expect);
+    };
+    let none = rbuild_graph::Entitlements::default();
+    let all = rbuild_graph::Entitlements { network_host: true, security_insecure: true };
+    check(|_| {}, none, "");
+    check(|exec| exec.network = 1, none, "network.host is not allowed");
+    check(|exec| exec.security = 1, none, "security.insecure is not allowed");
+    check(|exec| (exec.security, exec.network) = (1, 1), all, "");
+}
+
+/// A change of a source changes the digests of what depends on it, and nothing else (T1).
+#[test]
+fn t1_other_sources_for_a_graph() {
+    let (builder, root) = example();
+    let before = Graph::load(&builder.finish(Some(root), Vec::new())).unwrap();
+    let image_to = |to: &'static str| {
+        before.with_sources(|source| {
+            let identifier = format!("{}{to}", source::DOCKER_IMAGE);
+            let same = source.identifier == identifier || !source.identifier.starts_with(source::DOCKER_IMAGE);
+            let changed = pb::SourceOp { identifier, ..source.clone() };
+            Ok::<_, GraphError>(Some(changed).filter(|_| !same))
+        })
+    };
+    assert_eq!(image_to("a").unwrap(), before);
+    let after = image_to("b").unwrap();
+    let digests = |graph: &Graph| graph.vertices().iter().map(|vertex| vertex.digest).collect::<Vec<_>>();
+    let same: Vec<_> = digests(&before).into_iter().zip(digests(&after)).map(|(one, other)| one == other).collect();
+    assert_eq!(same, [false, true, false, false], "base, context, copy, run");
+    assert!(after.vertices().iter().all(|vertex| rbuild_oci::Digest::of(&vertex.bytes) == vertex.digest));
+    assert_eq!(after.root().map(|edge| edge.vertex), digests(&after).last().copied());
+    assert_eq!(after.vertices()[3].name, "run");
+    // The result is what a client would have sent.
+    let ops = after.vertices().iter().map(|vertex| vertex.bytes.clone());
+    let last = input(&after.vertices()[3].bytes, 0);
+    let last = pb::Op { inputs: vec![last], ..Default::default() }.to_bytes().into();
+    let sent = Definition { ops: ops.chain([last]).collect(), ..Default::default() };
+    assert_eq!(digests(&Graph::load(&sent).unwrap()), digests(&after));
+}
+
+#[test]
+fn sources_that_become_one_are_one_vertex() {
+    let merge =
+        op(pb::Kind::Merge(pb::MergeOp { inputs: vec![pb::MergeInput { input: 0 }, pb::MergeInput { input: 1 }] }));
+    let (one, other) = (Bytes::from(image("a").to_bytes()), Bytes::from(image("b").to_bytes()));
+    let merge = Bytes::from(pb::Op { inputs: vec![input(&one, 0), input(&other, 0)], ..merge }.to_bytes());
+    let last = pb::Op { inputs: vec![input(&merge, 0)], ..Default::default() }.to_bytes().into();
+    let graph = Graph::load(&Definition { ops: vec![one, other, merge, last], ..Default::default() }).unwrap();
+    let to_b = |source: &pb::SourceOp| {
+        let changed = pb::SourceOp { identifier: "docker-image://b".to_owned(), ..source.clone() };
+        Ok::<_, GraphError>(Some(changed).filter(|changed| changed.identifier != source.identifier))
+    };
+    let graph = graph.with_sources(to_b).unwrap();
+    assert_eq!(graph.vertices().len(), 2);
+    let inputs = &graph.vertices()[1].inputs;
+    assert_eq!(inputs[0], inputs[1]);
 }
