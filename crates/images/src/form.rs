@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rbuild_events::{Reporter, Silent};
 use rbuild_oci::digest::{HashingReader, HashingWriter};
-use rbuild_oci::{ChainId, Descriptor, DiffId, Digest, media_type};
+use rbuild_oci::{ChainId, Descriptor, DiffId, Digest, Reference, media_type};
 use rbuild_registry::{Progress, Sink};
 use rbuild_snapshot::{DiffOptions, LayerForm, MergedView, diff, unpack};
 use rbuild_store::{Ingest, Layer, LayerBlob, LayerId, Remote, TreeBuild, TreeState};
@@ -39,6 +39,15 @@ pub struct MadeBlob {
     pub remotes: Vec<Remote>,
     /// Whether the blob lies in the store; otherwise it is only at a registry.
     pub local: bool,
+}
+
+impl MadeBlob {
+    /// Returns the other repositories of the same registry that the very blob can be mounted from.
+    pub fn mounts_for(&self, reference: &Reference) -> Vec<String> {
+        let same = self.remotes.iter().filter(|remote| remote.descriptor.digest == self.descriptor.digest);
+        let names = same.filter_map(|remote| remote.reference.strip_prefix(&reference.registry)?.strip_prefix('/'));
+        names.filter(|name| *name != reference.repository).map(str::to_owned).collect()
+    }
 }
 
 /// An ingest as the place where a download goes.
@@ -150,6 +159,7 @@ impl Images {
         reader.drain()?;
         match layer.diff_id {
             Some(wanted) if wanted != report.diff_id => {
+                self.note_unusable(id);
                 return Err(ImagesError::DiffId { layer: id, found: report.diff_id, wanted });
             }
             Some(_) => {}
@@ -204,6 +214,7 @@ impl Images {
                 Err(error) => failure = error,
             }
         }
+        self.note_unusable(layer.id);
         Err(failure)
     }
 
@@ -219,7 +230,7 @@ impl Images {
             Resumable::Resume(ingest) => ingest,
         };
         let reference =
-            rbuild_oci::Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
+            Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
                 what: "remote",
                 digest: remote.descriptor.digest,
                 name: remote.reference.clone(),
@@ -389,7 +400,7 @@ fn variant(compression: Compression) -> String {
 }
 
 /// Returns the name under which a blob of somebody else is remembered.
-fn variant_of(media_type: &str) -> String {
+pub(crate) fn variant_of(media_type: &str) -> String {
     match media_type {
         media_type::OCI_LAYER | media_type::DOCKER_LAYER => PLAIN.to_owned(),
         other => format!("foreign:{other}"),

@@ -11,7 +11,7 @@ mod push;
 mod resolve;
 mod rewrite;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -41,6 +41,8 @@ struct Shared {
     resolved: resolve::Known,
     /// Directories of layers that this process holds: found once, they stay.
     trees: Mutex<HashMap<LayerId, PathBuf>>,
+    /// Layers that turned out not to be what they were taken for.
+    unusable: Mutex<BTreeSet<LayerId>>,
 }
 
 impl Images {
@@ -56,6 +58,7 @@ impl Images {
             unpack,
             resolved: resolve::Known::default(),
             trees: Mutex::default(),
+            unusable: Mutex::default(),
         };
         Self { shared: Arc::new(shared), store }
     }
@@ -106,6 +109,17 @@ impl Images {
     /// Takes note of the directory of a layer that this process holds.
     pub fn note_tree(&self, id: LayerId, path: PathBuf) {
         self.shared.trees.lock().expect("no holder of this lock panics").insert(id, path);
+    }
+
+    /// Returns the layers that could not be fetched, or were not what was said of them, since the last call:
+    /// whatever stands on them has to be made again.
+    pub fn take_unusable(&self) -> Vec<LayerId> {
+        let mut unusable = self.shared.unusable.lock().expect("no holder of this lock panics");
+        std::mem::take(&mut *unusable).into_iter().collect()
+    }
+
+    pub(crate) fn note_unusable(&self, id: LayerId) {
+        self.shared.unusable.lock().expect("no holder of this lock panics").insert(id);
     }
 
     pub(crate) fn known(&self) -> &resolve::Known {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rbuild_events::Reporter;
-use rbuild_oci::{Digest, Platform, Reference};
-use rbuild_store::{ImageId, LayerId, NewImage, NewLayer, Remote};
+use rbuild_oci::{Descriptor, DiffId, Digest, Platform, Reference};
+use rbuild_store::{ImageId, LayerBlob, LayerId, NewImage, NewLayer, Remote};
 
+use crate::form::{PLAIN, variant_of};
 use crate::resolve::{Mode, Origin, Resolved};
 use crate::{Images, ImagesError};
 
@@ -34,19 +35,52 @@ impl Images {
         }
         let mut layers = Vec::with_capacity(image.layers.len());
         for (descriptor, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids) {
-            let description = format!("layer of {}", image.reference);
-            let new = NewLayer { description, diff_id: Some(*diff_id), ..NewLayer::default() };
-            let id = self.store().layers().find_or_create(*diff_id, &descriptor.digest, &new)?;
             let remote = Remote { reference: image.reference.name(), descriptor: descriptor.clone() };
-            let layer = self.store().layers().get(id)?;
-            // Of a layer known otherwise, this blob has yet to prove that it has the diff id.
-            let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
-            if (is_new || layer.is_of(&descriptor.digest)) && !layer.remotes.contains(&remote) {
-                self.store().layers().add_remote(id, &remote)?;
-            }
-            layers.push(id);
+            layers.push(self.lazy_layer(&remote, *diff_id, format!("layer of {}", image.reference))?);
         }
         Ok(layers)
+    }
+
+    /// Returns the layer that a registry is said to have as this blob, as a row of the store; fetches nothing.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn lazy_layer(&self, remote: &Remote, diff_id: DiffId, description: String) -> Result<LayerId, ImagesError> {
+        let new = NewLayer { description, diff_id: Some(diff_id), ..NewLayer::default() };
+        let id = self.store().layers().find_or_create(diff_id, &remote.descriptor.digest, &new)?;
+        let layer = self.store().layers().get(id)?;
+        // Of a layer known otherwise, this blob has yet to prove that it has the diff id.
+        let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
+        if (is_new || layer.is_of(&remote.descriptor.digest)) && !layer.remotes.contains(remote) {
+            self.store().layers().add_remote(id, remote)?;
+        }
+        Ok(id)
+    }
+
+    /// Returns the layer with this blob, which lies in the store.
+    ///
+    /// # Errors
+    /// If the store fails, or the blob is no layer.
+    pub fn layer_of_blob(
+        &self,
+        blob: &Descriptor,
+        diff_id: DiffId,
+        description: String,
+    ) -> Result<LayerId, ImagesError> {
+        let variant = variant_of(&blob.media_type);
+        if variant == PLAIN && diff_id.0 != blob.digest {
+            let (found, name) = (DiffId(blob.digest), description);
+            let reason = format!("the plain layer has diff id {found}, it is said to have {diff_id}");
+            return Err(ImagesError::Document { what: "layer", digest: blob.digest, name, reason });
+        }
+        let new = NewLayer { description, diff_id: Some(diff_id), ..NewLayer::default() };
+        let id = self.store().layers().find_or_create(diff_id, &blob.digest, &new)?;
+        let layer = self.store().layers().get(id)?;
+        let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
+        if is_new || layer.is_of(&blob.digest) {
+            self.store().layers().add_blob(id, &LayerBlob { descriptor: blob.clone(), variant })?;
+        }
+        Ok(id)
     }
 
     /// Pulls an image: all its blobs are in the store afterwards, and the name is its.

@@ -108,6 +108,12 @@ impl Images {
         }
     }
 
+    /// Returns a layer's blob as a source of an upload: fetched from where it is only if its bytes are wanted.
+    pub fn source_of(&self, layer: &PushLayer) -> Arc<dyn Source> {
+        let digest = layer.blob.descriptor.digest;
+        Arc::new(StoredBlob { images: self.clone(), layer: Some(layer.clone()), digest })
+    }
+
     async fn upload(
         &self,
         reference: &Reference,
@@ -116,11 +122,7 @@ impl Images {
         reporter: &Arc<dyn Reporter>,
         vertex: Digest,
     ) -> Result<(), ImagesError> {
-        let here = |remote: &&rbuild_store::Remote| remote.reference.starts_with(&format!("{}/", reference.registry));
-        let repository = |remote: &rbuild_store::Remote| remote.reference[reference.registry.len() + 1..].to_owned();
-        let remotes = layer.iter().flat_map(|layer| &layer.blob.remotes);
-        let mount_from: Vec<_> =
-            remotes.filter(here).map(repository).filter(|name| *name != reference.repository).collect();
+        let mount_from = layer.map(|layer| layer.blob.mounts_for(reference)).unwrap_or_default();
         let source = Arc::new(StoredBlob { images: self.clone(), layer: layer.cloned(), digest: blob.digest });
         let progress = Progress::new(reporter.clone(), vertex, format!("pushing {}", blob.digest));
         self.client()?.push_blob(reference, blob, &mount_from, source, progress).await?;

@@ -125,6 +125,16 @@ impl<'a> Results<'a> {
         Ok(removed > 0)
     }
 
+    /// Forgets all results with this layer; returns how many there were.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub fn remove_with_layer(&self, layer: LayerId) -> Result<usize> {
+        self.store.database().write("removing results", |tx| {
+            tx.execute("DELETE FROM results WHERE id IN (SELECT result FROM result_layers WHERE layer = ?1)", [layer])
+        })
+    }
+
     fn put_in(&self, tx: &Transaction<'_>, result: &NewResult<'_>) -> Result<(), Failure> {
         let now = millis(self.store.now());
         // Not INSERT OR REPLACE: deleting the row would clear the solver's rows that refer to it.

@@ -98,7 +98,7 @@ where
     remember_ways(edge, inquiry).await?;
     let found: Vec<Key> = inquiry.found.iter().map(|known| known.key).collect();
     let verdict = if found.is_empty() { Verdict::Unknown } else { Verdict::Known(found) };
-    explain(edge, inquiry, verdict);
+    explain(edge, inquiry, &inquiry.found, verdict);
     Ok(())
 }
 
@@ -120,7 +120,7 @@ where
         } else {
             let miss = miss(&inquiry);
             if let Attempt::Made(value) = run::attempt(&edge, &mut inquiry).await? {
-                explain(&edge, &inquiry, Verdict::Made(miss));
+                explain(&edge, &inquiry, &value.keys, Verdict::Made(miss));
                 return Ok(value);
             }
         }
@@ -200,7 +200,7 @@ where
         return Ok(None);
     };
     remember_ways(edge, inquiry).await?;
-    explain(edge, inquiry, Verdict::Loaded(key));
+    explain(edge, inquiry, &inquiry.found, Verdict::Loaded(key));
     vertex.inputs_were_cached();
     vertex.progress.cached();
     Ok(Some(Valued { value, keys: inquiry.found.as_slice().into() }))
@@ -237,12 +237,15 @@ fn miss(inquiry: &Inquiry) -> Miss {
     }
 }
 
-fn explain<R>(edge: &EdgeRef<R>, inquiry: &Inquiry, verdict: Verdict)
+fn explain<R>(edge: &EdgeRef<R>, inquiry: &Inquiry, keys: &[Known], verdict: Verdict)
 where
     R: Clone + Send + Sync + 'static,
 {
-    let inputs = edge.vertex.inputs.iter().zip(&inquiry.inputs).map(|(from, input)| ExplainedInput {
+    let described = inquiry.inputs.iter().zip(&inquiry.map.inputs);
+    let inputs = edge.vertex.inputs.iter().zip(described).map(|(from, (input, map))| ExplainedInput {
         vertex: from.vertex.node.digest,
+        output: from.output,
+        selector: map.selector,
         alternatives: input.alternatives.clone(),
     });
     edge.explain(Explanation {
@@ -252,6 +255,7 @@ where
         operation: inquiry.map.key,
         probes: inquiry.probes.clone(),
         inputs: inputs.collect(),
+        keys: keys.to_vec(),
         verdict,
     });
 }

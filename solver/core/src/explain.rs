@@ -20,6 +20,8 @@ pub struct Explanation {
     pub probes: Vec<Probe>,
     /// What is known of each input.
     pub inputs: Vec<ExplainedInput>,
+    /// The keys it is known by; none of them need be stored.
+    pub keys: Vec<Known>,
     /// How it ended.
     pub verdict: Verdict,
 }
@@ -29,6 +31,10 @@ pub struct Explanation {
 pub struct ExplainedInput {
     /// The vertex it comes from.
     pub vertex: Digest,
+    /// Which output of that vertex.
+    pub output: u32,
+    /// The part of it that is looked at, if not all; see [`InputMap`](crate::InputMap).
+    pub selector: Option<Digest>,
     /// The keys it is known by.
     pub alternatives: Vec<Alternative>,
 }

@@ -69,11 +69,11 @@ impl<R: Clone + Send + Sync + 'static> Solver<R> {
         let world = World {
             cache,
             results,
-            locks: settings.locks,
+            locks: Arc::new(settings.locks),
             tasks: Arc::<Tasks>::default(),
-            running: settings.parallelism.map(|limit| Semaphore::new(limit.get())),
+            running: settings.parallelism.map(|limit| Arc::new(Semaphore::new(limit.get()))),
             clock: settings.clock,
-            nonces: AtomicU64::new(0),
+            nonces: Arc::default(),
             renewals: Arc::default(),
         };
         let shared = Shared { world: Arc::new(world), active: Mutex::default(), jobs: AtomicU64::new(0) };
@@ -83,8 +83,18 @@ impl<R: Clone + Send + Sync + 'static> Solver<R> {
     /// Begins a job: one or more graphs solved for one purpose. What was found for the one is at hand for
     /// the next, until the job is dropped.
     pub fn job(&self, reporter: Arc<dyn Reporter>) -> Job<R> {
+        self.begin(reporter, Arc::clone(&self.shared.world), None)
+    }
+
+    /// Begins a job that remembers more than others do.
+    pub fn job_with(&self, reporter: Arc<dyn Reporter>, memory: &Memory<R>) -> Job<R> {
+        let world = self.shared.world.remembering(Arc::clone(&memory.cache), Arc::clone(&memory.results));
+        self.begin(reporter, Arc::new(world), Some(memory.scope))
+    }
+
+    fn begin(&self, reporter: Arc<dyn Reporter>, world: Arc<World<R>>, scope: Option<Digest>) -> Job<R> {
         let id = self.shared.jobs.fetch_add(1, Ordering::Relaxed);
-        Job { shared: Arc::clone(&self.shared), id, reporter, wanted: Mutex::default() }
+        Job { shared: Arc::clone(&self.shared), id, reporter, world, scope, wanted: Mutex::default() }
     }
 
     /// Returns the cache.
@@ -103,7 +113,34 @@ pub struct Job<R> {
     shared: Arc<Shared<R>>,
     id: u64,
     reporter: Arc<dyn Reporter>,
+    world: Arc<World<R>>,
+    /// Sets all its vertices apart from those of jobs that remember other things.
+    scope: Option<Digest>,
     wanted: Mutex<Wanted<R>>,
+}
+
+/// What a job looks into instead of the solver's own cache and results, such as both together with a
+/// cache imported from elsewhere.
+pub struct Memory<R> {
+    /// Where links and records are found and written.
+    pub cache: Arc<dyn CacheStorage>,
+    /// Where values are kept.
+    pub results: Arc<dyn ResultStore<R>>,
+    /// Jobs of equal scope remember the same and share their work while it goes on. Others do not: they
+    /// wait for each other's steps by lock, and find them in the cache if they look into the same.
+    pub scope: Digest,
+}
+
+impl<R> Clone for Memory<R> {
+    fn clone(&self) -> Self {
+        Self { cache: Arc::clone(&self.cache), results: Arc::clone(&self.results), scope: self.scope }
+    }
+}
+
+impl<R> fmt::Debug for Memory<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("scope", &self.scope).finish_non_exhaustive()
+    }
 }
 
 struct Wanted<R> {
@@ -177,7 +214,7 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
         let mut active = self.shared.active.lock().unwrap_or_else(PoisonError::into_inner);
         for node in order {
             let inputs = node.inputs.iter().map(|input| &attached[&input.vertex]);
-            let identity = identity(node, inputs.clone().map(|(identity, _)| *identity));
+            let identity = identity(node, self.scope, inputs.clone().map(|(identity, _)| *identity));
             let edges = inputs.zip(&node.inputs);
             let inputs: Vec<_> =
                 edges.map(|((_, vertex), edge)| EdgeRef { vertex: Arc::clone(vertex), output: edge.output }).collect();
@@ -196,7 +233,7 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
     }
 
     fn vertex(&self, node: &Node<R>, inputs: Vec<EdgeRef<R>>) -> Arc<Vertex<R>> {
-        let world = Arc::clone(&self.shared.world);
+        let world = Arc::clone(&self.world);
         let shown = events::Vertex {
             digest: node.digest,
             name: node.name.clone(),
@@ -222,9 +259,9 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
             found.into_iter().filter(|key| wanted.touched.insert(*key)).collect()
         };
         if !news.is_empty() {
-            let at = (self.shared.world.clock)();
+            let at = (self.world.clock)();
             let _ =
-                self.shared.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
+                self.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
         }
     }
 }
@@ -245,16 +282,18 @@ fn is_usable<R: Clone + Send + Sync + 'static>(vertex: &Vertex<R>, inputs: &[Edg
 
 /// What makes two vertices one piece of work: their digest, unless they or what they depend on are set
 /// apart by more than that.
-fn identity<R>(node: &Node<R>, inputs: impl Iterator<Item = Digest>) -> Digest {
+fn identity<R>(node: &Node<R>, memory: Option<Digest>, inputs: impl Iterator<Item = Digest>) -> Digest {
     let inputs: Vec<Digest> = inputs.collect();
     let plain = inputs.iter().eq(node.inputs.iter().map(|input| &input.vertex));
-    if plain && !node.ignore_cache && node.scope.is_none() {
+    if plain && !node.ignore_cache && node.scope.is_none() && memory.is_none() {
         return node.digest;
     }
     let mut hasher = Hasher::new();
     hasher.update(node.digest.as_bytes());
-    hasher.update(&[u8::from(node.ignore_cache), u8::from(node.scope.is_some())]);
-    hasher.update(node.scope.as_ref().map_or(&[][..], |scope| scope.as_bytes()));
+    hasher.update(&[u8::from(node.ignore_cache), u8::from(node.scope.is_some()), u8::from(memory.is_some())]);
+    for scope in node.scope.iter().chain(&memory) {
+        hasher.update(scope.as_bytes());
+    }
     inputs.iter().for_each(|input| hasher.update(input.as_bytes()));
     hasher.finish()
 }

@@ -61,7 +61,7 @@ pub use context::Context;
 pub use error::{SharedError, SolveError, Task};
 pub use explain::{Alternative, ExplainedInput, Explanation, Miss, Verdict};
 pub use graph::{Edge, Graph, Node};
-pub use job::{Job, Settings, Solved, Solver};
+pub use job::{Job, Memory, Settings, Solved, Solver};
 pub use key::{Derivation, Key, Known, Link, Origin, Via};
 pub use lock::Locks;
 pub use operation::{CacheMap, InputMap, Lifetime, Operation, OperationError, ResultStore, Saved};

@@ -31,15 +31,29 @@ type Answer<T> = Result<T, SolveError>;
 pub(crate) struct World<R> {
     pub(crate) cache: Arc<dyn CacheStorage>,
     pub(crate) results: Arc<dyn ResultStore<R>>,
-    pub(crate) locks: Locks,
+    pub(crate) locks: Arc<Locks>,
     pub(crate) tasks: Arc<Tasks>,
-    pub(crate) running: Option<Semaphore>,
+    pub(crate) running: Option<Arc<Semaphore>>,
     pub(crate) clock: fn() -> SystemTime,
-    pub(crate) nonces: AtomicU64,
+    pub(crate) nonces: Arc<AtomicU64>,
     pub(crate) renewals: Arc<Renewals>,
 }
 
 impl<R> World<R> {
+    /// Returns the same world with another memory.
+    pub(crate) fn remembering(&self, cache: Arc<dyn CacheStorage>, results: Arc<dyn ResultStore<R>>) -> Self {
+        Self {
+            cache,
+            results,
+            locks: Arc::clone(&self.locks),
+            tasks: Arc::clone(&self.tasks),
+            running: self.running.clone(),
+            clock: self.clock,
+            nonces: Arc::clone(&self.nonces),
+            renewals: Arc::clone(&self.renewals),
+        }
+    }
+
     /// Does what may wait for the disk or for other processes where waiting does no harm.
     pub(crate) async fn with_cache<T: Send + 'static>(
         &self,
@@ -331,11 +345,11 @@ mod tests {
         let world = World {
             cache: Arc::new(MemoryCache::new()),
             results: Arc::new(Nothing) as Arc<dyn ResultStore<()>>,
-            locks: Locks::private(),
+            locks: Arc::new(Locks::private()),
             tasks: Arc::default(),
             running: None,
             clock: SystemTime::now,
-            nonces: AtomicU64::new(0),
+            nonces: Arc::default(),
             renewals: Arc::default(),
         };
         let digest = Digest::of(b"vertex");

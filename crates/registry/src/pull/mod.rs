@@ -139,6 +139,50 @@ impl Client {
         Ok(bytes.into())
     }
 
+    /// Asks whether the repository of `reference`, or a mirror of it, holds a blob; fetches nothing.
+    ///
+    /// A server that does not answer such questions counts as having it.
+    pub async fn has_blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<bool, Error> {
+        let mut failed = None;
+        let mut answered = false;
+        for source in self.sources(reference).await {
+            let found = match source {
+                Ok(endpoint) => self.has_blob_at(&endpoint, reference, descriptor).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(true) => return Ok(true),
+                Ok(false) => answered = true,
+                Err(error) => self.note_failure(&mut failed, error)?,
+            }
+        }
+        match failed.filter(|_| !answered) {
+            Some(error) => Err(error),
+            None => Ok(false),
+        }
+    }
+
+    async fn has_blob_at(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<bool, Error> {
+        let _turn = self.turn(endpoint).await;
+        let action = format!("looking for {} at {}", descriptor.digest, place(reference));
+        let url = endpoint.url(&format!("blobs/{}", descriptor.digest))?;
+        let ask = Ask::new(&action, Method::HEAD, url, Scopes::pull(&endpoint.repository)).expect(&[200, 404]);
+        match self.call(endpoint, &ask).await {
+            Ok(answer) if answer.status() == 200 => {
+                let size = answer.header("content-length").and_then(|size| size.parse::<u64>().ok());
+                Ok(size.is_none_or(|size| size == descriptor.size))
+            }
+            Ok(_) => Ok(false),
+            Err(Error::Refused { status: 405 | 501, .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Keeps an error for the case that no other source helps; the caller's own errors end all.
     fn note_failure(&self, failed: &mut Option<Error>, error: Error) -> Result<(), Error> {
         if matches!(error, Error::Local { .. } | Error::Setting { .. } | Error::Credentials { .. }) {

@@ -103,6 +103,10 @@ impl CacheStorage for MemoryCache {
         Ok(self.state().origins.get(key).copied())
     }
 
+    fn links_to(&self, key: &Key) -> Result<Vec<Link>, CacheError> {
+        Ok(self.state().links_to(*key))
+    }
+
     fn count(&self) -> Result<Count, CacheError> {
         let state = self.state();
         Ok(Count {

@@ -96,6 +96,9 @@ pub trait CacheStorage: Send + Sync + 'static {
     /// Returns where a key comes from, if it is known.
     fn origin(&self, key: &Key) -> Result<Option<Origin>, CacheError>;
 
+    /// Returns the links that lead to a key.
+    fn links_to(&self, key: &Key) -> Result<Vec<Link>, CacheError>;
+
     /// Returns how much is kept.
     fn count(&self) -> Result<Count, CacheError>;
 }

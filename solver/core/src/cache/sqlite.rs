@@ -165,6 +165,10 @@ impl CacheStorage for SqliteCache {
         rows::origin(&self.connection(), key).map_err(wrap("looking for a key"))
     }
 
+    fn links_to(&self, key: &Key) -> Result<Vec<Link>, CacheError> {
+        rows::links_to(&self.connection(), key).map_err(wrap("following links back"))
+    }
+
     fn count(&self) -> Result<Count, CacheError> {
         rows::count(&self.connection()).map_err(wrap("counting"))
     }

@@ -97,6 +97,7 @@ fn assert_same(ours: &dyn CacheStorage, reference: &dyn CacheStorage) {
     for number in 0..KEYS {
         assert_eq!(ours.record(&key(number)).unwrap(), reference.record(&key(number)).unwrap());
         assert_eq!(ours.origin(&key(number)).unwrap(), reference.origin(&key(number)).unwrap());
+        assert_eq!(ours.links_to(&key(number)).unwrap(), reference.links_to(&key(number)).unwrap());
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is found, by which way, and at what cost.
 
-use rbuild_solver::{Miss, Probe, Question, Verdict};
+use std::sync::Arc;
+
+use rbuild_oci::Digest;
+use rbuild_solver::{Memory, Miss, Probe, Question, Verdict};
 
 use crate::dsl::{Events, Store, solve};
 
@@ -34,6 +37,24 @@ async fn touched_files_find_everything_by_content() {
         let calls = "content copy[1], load last(run(copy(image,files))), run context";
         assert_eq!(store.check(&again, calls).await, "last(run(copy(image,files)))");
     }
+}
+
+#[tokio::test]
+async fn a_job_with_another_memory_asks_that_one_and_is_apart() {
+    let (store, other) = (Store::memory(), Store::memory());
+    let target = store.vtx("b").on(&store.vtx("a"));
+    store.check(&target, "run a, run b").await;
+    let memory = Memory { cache: store.cache(), results: store.results.clone(), scope: Digest::of(b"memory") };
+    let solver = other.solver();
+    let (plain, with) = (solver.job(Arc::new(Events::default())), Arc::new(Events::default()));
+    let with = solver.job_with(with, &memory);
+    assert_eq!(solve(&with, &target).await.unwrap(), "b(a)");
+    assert_eq!(store.calls.take(), "load b(a)");
+    assert_eq!(solve(&plain, &target).await.unwrap(), "b(a)");
+    assert_eq!(store.calls.take(), "run a, run b", "the other job knows nothing of it");
+    let explained = with.explanations();
+    let step = explained.iter().find(|explained| explained.name == "b").unwrap();
+    assert_eq!((step.keys.len(), step.inputs[0].output, step.inputs[0].selector), (1, 0, None));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use rbuild_oci::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::cache::{Count, Record};
-use crate::key::{Key, Origin, Via};
+use crate::key::{Key, Link, Origin, Via};
 
 const ROOT: i64 = 0;
 const CONTENT: i64 = 1;
@@ -75,6 +75,24 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> 
         })
     };
     statement.query_map([], record)?.collect()
+}
+
+pub(super) fn links_to(connection: &Connection, key: &Key) -> rusqlite::Result<Vec<Link>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT source, operation, input, output, selector FROM cache_links WHERE target = ?
+         ORDER BY source, operation, input, output, selector",
+    )?;
+    let link = |row: &Row<'_>| {
+        let selector: Vec<u8> = row.get(4)?;
+        let via = Via {
+            operation: Digest::from_bytes(row.get(1)?),
+            input: row.get(2)?,
+            output: row.get(3)?,
+            selector: <[u8; 32]>::try_from(selector).ok().map(Digest::from_bytes),
+        };
+        Ok(Link { source: key_of(row, 0)?, via, target: *key })
+    };
+    statement.query_map([key.as_bytes()], link)?.collect()
 }
 
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<Count> {
