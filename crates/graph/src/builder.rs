@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use rbuild_oci::Digest;
 
-use crate::{Definition, Edge, pb};
+use crate::{Definition, Edge, Graph, GraphError, pb};
 
 /// A vertex that is being built. Nodes are equal if their vertices are.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +54,25 @@ pub struct Output {
 ///
 /// What is said of a vertex is joined at the end, in the order in which the result is walked: of several names,
 /// that of the last place counts, as BuildKit's clients have it.
+///
+/// Graphs of others can be built upon ([`Builder::import`]): their vertices keep their bytes.
 #[derive(Debug, Default)]
 pub struct Builder {
-    slots: Vec<pb::Op>,
+    slots: Vec<Slot>,
     additions: Vec<Addition>,
     index: HashMap<(Vec<Output>, Vec<u8>), u32>,
+    imported: HashMap<Digest, u32>,
+    /// The files that imported vertices come from.
+    infos: Vec<pb::SourceInfo>,
+}
+
+/// What a vertex does.
+#[derive(Debug)]
+enum Slot {
+    /// An op whose inputs are those of its addition.
+    Op(Box<pb::Op>),
+    /// An op of somebody else, as it came.
+    Raw(Bytes),
 }
 
 /// One of the times a vertex was added.
@@ -67,6 +81,8 @@ struct Addition {
     inputs: Vec<Output>,
     metadata: pb::OpMetadata,
     locations: Vec<pb::Location>,
+    /// Whether the places are in the files of imported graphs.
+    is_imported: bool,
 }
 
 impl Builder {
@@ -85,12 +101,13 @@ impl Builder {
         locations: &[pb::Location],
     ) -> Node {
         let op = pb::Op { inputs: Vec::new(), ..op };
-        let addition = Addition { inputs, metadata: metadata.clone(), locations: locations.to_vec() };
+        let addition =
+            Addition { inputs, metadata: metadata.clone(), locations: locations.to_vec(), is_imported: false };
         let key = (addition.inputs.clone(), op.encode_to_vec());
         let next = position(self.slots.len());
         let slot = *self.index.entry(key).or_insert(next);
         if slot == next {
-            self.slots.push(op);
+            self.slots.push(Slot::Op(Box::new(op)));
         }
         self.additions.push(addition);
         Node { slot, addition: position(self.additions.len() - 1) }
@@ -98,7 +115,7 @@ impl Builder {
 
     /// Returns a node that is to be filled before [`Builder::finish`].
     pub fn reserve(&mut self) -> Node {
-        self.slots.push(pb::Op::default());
+        self.slots.push(Slot::Op(Box::default()));
         self.additions.push(Addition::default());
         Node { slot: position(self.slots.len() - 1), addition: position(self.additions.len() - 1) }
     }
@@ -107,8 +124,38 @@ impl Builder {
     pub fn fill(&mut self, node: Node, source: pb::SourceOp, metadata: &pb::OpMetadata) {
         let kind = Some(pb::Kind::Source(source));
         let constraints = Some(pb::WorkerConstraints::default());
-        self.slots[node.slot as usize] = pb::Op { op: kind, constraints, ..pb::Op::default() };
+        self.slots[node.slot as usize] = Slot::Op(Box::new(pb::Op { op: kind, constraints, ..pb::Op::default() }));
         self.additions[node.addition as usize].metadata = metadata.clone();
+    }
+
+    /// Takes over a graph, whoever made it, and returns its result; none for the empty file system.
+    ///
+    /// # Errors
+    /// If the graph is not valid.
+    pub fn import(&mut self, definition: &Definition) -> Result<Option<Output>, GraphError> {
+        let graph = Graph::load(definition)?;
+        let first = self.infos.len();
+        let infos = graph.source().map_or(&[][..], |source| &source.infos);
+        let mut nodes: HashMap<Digest, Node> = HashMap::with_capacity(graph.vertices().len());
+        for vertex in graph.vertices() {
+            let mut locations = vertex.locations.clone();
+            for location in &mut locations {
+                let index = usize::try_from(location.source_index).ok().filter(|index| *index < infos.len());
+                let reason = || format!("its place is in file {}, which there is not", location.source_index);
+                let index = index.ok_or_else(|| GraphError::Invalid { vertex: vertex.digest, reason: reason() })?;
+                location.source_index = i32::try_from(first + index).unwrap_or(i32::MAX);
+            }
+            let next = position(self.slots.len());
+            let slot = *self.imported.entry(vertex.digest).or_insert(next);
+            if slot == next {
+                self.slots.push(Slot::Raw(vertex.bytes.clone()));
+            }
+            let inputs = vertex.inputs.iter().map(|edge| nodes[&edge.vertex].output(edge.output)).collect();
+            self.additions.push(Addition { inputs, metadata: vertex.metadata.clone(), locations, is_imported: true });
+            nodes.insert(vertex.digest, Node { slot, addition: position(self.additions.len() - 1) });
+        }
+        self.infos.extend_from_slice(infos);
+        Ok(graph.root().map(|root| nodes[&root.vertex].output(root.output)))
     }
 
     /// Returns whether anything that `root` needs, `root` included, is one of `nodes`.
@@ -126,6 +173,8 @@ impl Builder {
     pub fn finish_all(&self, roots: &[Option<Output>], infos: Vec<pb::SourceInfo>) -> (Definition, Vec<Option<Edge>>) {
         let mut definition = Definition::default();
         let mut digests: HashMap<Node, Digest> = HashMap::new();
+        let imported = i32::try_from(infos.len()).unwrap_or(i32::MAX);
+        let infos = infos.into_iter().chain(self.infos.iter().cloned()).collect();
         let mut source = pb::Source { infos, ..pb::Source::default() };
         for node in self.reachable(roots.iter().copied().flatten()) {
             let digest = match digests.get(&node) {
@@ -143,9 +192,13 @@ impl Builder {
             let addition = &self.additions[node.addition as usize];
             definition.metadata.entry(digest).or_default().merge(&addition.metadata);
             for location in &addition.locations {
+                let mut location = location.clone();
+                if addition.is_imported {
+                    location.source_index = location.source_index.saturating_add(imported);
+                }
                 let places = &mut source.locations.entry(digest.to_string()).or_default().locations;
-                if !places.contains(location) {
-                    places.push(location.clone());
+                if !places.contains(&location) {
+                    places.push(location);
                 }
             }
         }
@@ -161,9 +214,13 @@ impl Builder {
 
     fn encode(&self, node: Node, digests: &HashMap<Node, Digest>) -> Bytes {
         let inputs = &self.additions[node.addition as usize].inputs;
-        let mut op = self.slots[node.slot as usize].clone();
-        op.inputs = inputs.iter().map(|output| input(digests, *output)).collect();
-        op.to_bytes().into()
+        match &self.slots[node.slot as usize] {
+            Slot::Raw(bytes) => bytes.clone(),
+            Slot::Op(op) => {
+                let inputs = inputs.iter().map(|output| input(digests, *output)).collect();
+                pb::Op { inputs, ..(**op).clone() }.to_bytes().into()
+            }
+        }
     }
 
     /// Returns what `roots` need, each node after its inputs, and each as often as it was added and is needed. An

@@ -241,6 +241,47 @@ fn one_definition_of_several_results() {
     assert_eq!(builder.finish_all(&[None], Vec::new()), (Definition::default(), vec![None]));
 }
 
+#[test]
+fn imported_graphs_keep_their_bytes_and_places() {
+    // As another encoder may write it: the platform after what the op does.
+    let mut foreign = image("a").encode_to_vec();
+    foreign.extend_from_slice(b"\x52\x07\x0a\x05amd64");
+    let bytes = Bytes::from(foreign);
+    let result = pb::Op { inputs: vec![input(&bytes, 0)], ..Default::default() };
+    let info = |name: &str| pb::SourceInfo { filename: name.to_owned(), ..Default::default() };
+    let place = |index: i32| pb::Location { source_index: index, ranges: Vec::new() };
+    let locations = |index: i32| {
+        let digest = rbuild_oci::Digest::of(&bytes).to_string();
+        [(digest, pb::Locations { locations: vec![place(index)] })].into()
+    };
+    let mut theirs = Definition { ops: vec![bytes.clone(), result.encode_to_vec().into()], ..Default::default() };
+    theirs.source = Some(pb::Source { locations: locations(1), infos: vec![info("x"), info("theirs")] });
+
+    let mut builder = Builder::new();
+    let first = builder.import(&theirs).unwrap().unwrap();
+    assert_eq!(builder.import(&theirs).unwrap().unwrap(), first, "the same vertex is one");
+    let ran = builder.add(exec(vec![root_mount()]), vec![first], &pb::OpMetadata::default(), &[place(0)]).output(0);
+    let definition = builder.finish(Some(ran), vec![info("ours")]);
+    assert_eq!(definition.ops[0], bytes);
+    let graph = Graph::load(&definition).unwrap();
+    assert_eq!(graph.vertices().len(), 2);
+    let files: Vec<_> = graph
+        .vertices()
+        .iter()
+        .map(|vertex| {
+            let index = vertex.locations[0].source_index as usize;
+            graph.source().unwrap().infos[index].filename.clone()
+        })
+        .collect();
+    assert_eq!(files, ["theirs", "ours"]);
+
+    assert_eq!(builder.import(&Definition::default()).unwrap(), None);
+    theirs.source.as_mut().unwrap().locations = locations(2);
+    assert!(builder.import(&theirs).unwrap_err().to_string().contains("its place is in file 2"));
+    theirs.ops.pop();
+    assert!(builder.import(&theirs).is_err());
+}
+
 /// The bytes that BuildKit's client makes of the same ops: a change of these is a change of every digest that
 /// both show. What an op does comes last, as Go's encoder has it.
 #[test]
