@@ -62,7 +62,7 @@ impl Bridge for Host {
         Ok(ResolvedLayout { config: config.into_bytes(), image })
     }
 
-    async fn ignore_patterns(&self, _: &str) -> Result<Vec<String>, BridgeError> {
+    async fn ignore_patterns(&self, _: &str, _: &str) -> Result<Vec<String>, BridgeError> {
         Ok(vec!["*.o".to_owned()])
     }
 
@@ -127,7 +127,8 @@ fn request(options: &str) -> Request {
             "context" => drop(request.contexts.insert(name.to_owned(), text.to_owned())),
             "context-git" => request.context = MainContext::Git(value.to_owned()),
             "context-archive" => {
-                request.context = MainContext::Archive { address: value.to_owned(), directory: "sub".to_owned() }
+                request.context = MainContext::Archive(value.to_owned());
+                request.context_directory = Some("sub".to_owned());
             }
             "context-file" => request.context = MainContext::File(value.to_owned()),
             "context-none" => request.context = MainContext::Empty,

@@ -82,7 +82,7 @@ impl Bridge for Host {
         Ok(ResolvedLayout { config: image.config_bytes, image: image.config })
     }
 
-    async fn ignore_patterns(&self, name: &str) -> Result<Vec<String>, BridgeError> {
+    async fn ignore_patterns(&self, name: &str, _: &str) -> Result<Vec<String>, BridgeError> {
         let Some(directory) = self.locals.get(name) else { return Ok(Vec::new()) };
         let failed =
             |error: std::io::Error| BridgeError::message(format!("reading .dockerignore of context `{name}`: {error}"));

@@ -87,7 +87,7 @@ impl Fetcher {
         if !is_archive.await? {
             return Ok((file, value));
         }
-        let archive = MainContext::Archive { address: address.clone(), directory: String::new() };
+        let archive = MainContext::Archive(address.clone());
         let value = self.fetch(&archive, build_args).await?;
         Ok((archive, value))
     }

@@ -1,13 +1,10 @@
 //! Which frontend a Dockerfile asks for: the built-in one, or one that is not there yet.
 
 use rbuild_dockerfile::{Diagnostic, Phase, Place, detect_syntax};
-use rbuild_oci::Reference;
+use rbuild_lower::is_built_in;
 
 use crate::error::BuildError;
 use crate::request::BuildRequest;
-
-/// Names of images whose language the built-in frontend speaks.
-const BUILT_IN: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
 /// Checks that the built-in frontend will do; `--build-arg BUILDKIT_SYNTAX` wins over the directive.
 pub(crate) fn check(filename: &str, text: &str, request: &BuildRequest) -> Result<(), BuildError> {
@@ -30,12 +27,6 @@ fn foreign(text: &str) -> Option<Diagnostic> {
 
 fn refusal(asked: &str) -> String {
     format!("syntax `{asked}`: frontends that are images are not supported yet")
-}
-
-fn is_built_in(asked: &str) -> bool {
-    let name = asked.split_whitespace().next().unwrap_or_default();
-    name == "dockerfile.v0"
-        || Reference::parse(name).is_ok_and(|image| BUILT_IN.contains(&image.familiar_name().as_str()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! One line of comma-separated values, the form of `--mount` and `--device`.
 
 /// Splits `line` at commas; a field in double quotes may hold commas, and quotes as `""`.
-pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// Says where a quote is wrong; an empty line is refused.
+pub fn fields(line: &str) -> Result<Vec<String>, String> {
     let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
     if line.is_empty() {
         return Err("EOF".to_owned());

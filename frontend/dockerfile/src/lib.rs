@@ -13,7 +13,7 @@
 
 mod arguments;
 pub mod ast;
-mod csv;
+pub mod csv;
 mod decode;
 pub mod diagnostic;
 pub mod directive;

@@ -6,6 +6,7 @@ use rbuild_graph::{Output, pb};
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::bridge::{BridgeError, ResolveMode};
+use crate::context;
 use crate::error::{Fallible, fail};
 use crate::frontend::{Frontend, LocalContext};
 use crate::git::GitRef;
@@ -32,6 +33,7 @@ pub(crate) enum Content {
     Git(Box<GitRef>),
     Http(String),
     Local { name: String, exclude: Vec<String> },
+    Input { name: String },
 }
 
 /// Images that are meant more often than others, for "did you mean".
@@ -136,9 +138,11 @@ async fn look_up_context(
         Kind::Git(git) => Content::Git(git),
         Kind::Http(address) => Content::Http(address),
         Kind::Local(name) => {
-            let exclude = front.bridge.ignore_patterns(&name).await.map_err(failed)?;
+            let exclude = front.bridge.ignore_patterns(&name, &context.shown).await.map_err(failed)?;
             Content::Local { name, exclude }
         }
+        Kind::Input(name) if front.request.inputs.contains_key(&name) => Content::Input { name },
+        Kind::Input(name) => return Err(fail(unit.place, format!("invalid input {name} for {}", context.shown))),
     };
     Ok(Found::Context { context: context.clone(), content })
 }
@@ -188,6 +192,16 @@ impl Frontend<'_> {
         let build = &self.request.build_platform;
         let is = |platform: &Platform| platform.os == image.os && platform.architecture == image.architecture;
         if !asked && self.request.platform.is_none() && !is(&wanted) && is(build) { build.clone() } else { wanted }
+    }
+
+    /// Builds upon an input, which is read once however many stages begin with it.
+    fn open_input(&mut self, name: &str) -> Result<Option<Output>, String> {
+        if let Some(output) = self.inputs.get(name) {
+            return Ok(*output);
+        }
+        let output = context::open_input(name, self.request, &mut self.builder)?;
+        self.inputs.insert(name.to_owned(), output);
+        Ok(output)
     }
 
     fn begin_with_image(&mut self, index: usize, state: &mut State, reference: Reference, image: ImageConfig) {
@@ -242,6 +256,11 @@ impl Frontend<'_> {
                 state.output = Some(node.output(0));
                 self.locals.push(LocalContext { node, unit: index, name, shown: context.shown.clone(), exclude });
                 return Ok(None);
+            }
+            Content::Input { name } => {
+                let output = self.open_input(&name).map_err(|reason| fail(self.plan.units[index].place, reason))?;
+                state.output = output;
+                return Ok(self.request.inputs.get(&name).and_then(|input| input.config.clone()));
             }
             Content::Git(git) => {
                 (source_op::git(&git), None, named(format!("[internal] load git source {}", context.input)), None)

@@ -28,9 +28,9 @@ pub trait Bridge: Send + Sync {
         shown: &str,
     ) -> Result<ResolvedLayout, BridgeError>;
 
-    /// Returns the patterns of the ignore file of the local context called `context`, none if it has
-    /// no such file.
-    async fn ignore_patterns(&self, context: &str) -> Result<Vec<String>, BridgeError>;
+    /// Returns the patterns of the ignore file of the directory `local`, none if it has no such file.
+    /// `context` is the name of the context that it is, as progress shows it.
+    async fn ignore_patterns(&self, local: &str, context: &str) -> Result<Vec<String>, BridgeError>;
 
     /// Returns whether the ignore file of the build context leaves `path` out.
     fn is_ignored(&self, path: &str) -> bool;

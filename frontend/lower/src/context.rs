@@ -49,8 +49,8 @@ pub(crate) fn source(request: &Request, globals: &Globals) -> Result<Option<pb::
 
 fn remote_source(context: &MainContext, build_args: &BTreeMap<String, String>) -> Result<Option<pb::SourceOp>, String> {
     match context {
-        MainContext::Local { .. } | MainContext::Empty => Ok(None),
-        MainContext::Archive { address, .. } | MainContext::File(address) => {
+        MainContext::Local { .. } | MainContext::Input(_) | MainContext::Empty => Ok(None),
+        MainContext::Archive(address) | MainContext::File(address) => {
             Ok(Some(source_op::http(address, "context", None)))
         }
         MainContext::Git(address) => {
@@ -73,10 +73,22 @@ fn remote_source(context: &MainContext, build_args: &BTreeMap<String, String>) -
 
 /// Makes the ops of the context; a directory of the client is only reserved.
 pub(crate) fn open(request: &Request, globals: &Globals, builder: &mut Builder) -> Result<Context, String> {
-    match request.context {
-        MainContext::Local { .. } => Ok(Context::Local(builder.reserve())),
-        _ => open_remote(&request.context, &globals.build_args, builder).map(Context::Fixed),
-    }
+    let output = match &request.context {
+        MainContext::Local { .. } => return Ok(Context::Local(builder.reserve())),
+        MainContext::Input(name) => open_input(name, request, builder)?,
+        _ => open_remote(&request.context, &globals.build_args, builder)?,
+    };
+    let scoped = |output| match &request.context_directory {
+        Some(directory) => select(builder, output, directory),
+        None => output,
+    };
+    Ok(Context::Fixed(output.map(scoped)))
+}
+
+/// Builds upon an input of the request.
+pub(crate) fn open_input(name: &str, request: &Request, builder: &mut Builder) -> Result<Option<Output>, String> {
+    let input = request.inputs.get(name).ok_or_else(|| format!("there is no input {name}"))?;
+    builder.import(&input.definition).map_err(|error| format!("input {name}: {error}"))
 }
 
 fn open_remote(
@@ -92,7 +104,7 @@ fn open_remote(
         _ => internal("load remote build context"),
     };
     let output = source_op::add_source(builder, source, None, &name, &[]);
-    let MainContext::Archive { directory, .. } = context else {
+    let MainContext::Archive(_) = context else {
         return Ok(Some(output));
     };
     let unpack = pb::FileActionCopy {
@@ -103,10 +115,10 @@ fn open_remote(
         attempt_unpack_docker_compatibility: true,
         ..pb::FileActionCopy::default()
     };
-    let unpacked = copy_into_scratch(builder, output, unpack, "[internal] unpack build context");
-    if directory.is_empty() {
-        return Ok(Some(unpacked));
-    }
+    Ok(Some(copy_into_scratch(builder, output, unpack, "[internal] unpack build context")))
+}
+
+fn select(builder: &mut Builder, from: Output, directory: &str) -> Output {
     let part = pb::FileActionCopy {
         src: crate::path::join("/", directory),
         dest: "/".to_owned(),
@@ -115,7 +127,7 @@ fn open_remote(
         dir_copy_contents: true,
         ..pb::FileActionCopy::default()
     };
-    Ok(Some(copy_into_scratch(builder, unpacked, part, "[internal] select build context")))
+    copy_into_scratch(builder, from, part, "[internal] select build context")
 }
 
 fn copy_into_scratch(builder: &mut Builder, from: Output, copy: pb::FileActionCopy, name: &str) -> Output {

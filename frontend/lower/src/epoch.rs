@@ -68,7 +68,7 @@ fn source(
         let source = match context.kind().map_err(|reason| fail(place, reason))? {
             Kind::Git(git) => source_op::git(&git),
             Kind::Http(address) => source_op::http(&address, "context", None),
-            Kind::Scratch | Kind::Image(_) | Kind::Layout { .. } | Kind::Local(_) => return Ok(None),
+            Kind::Scratch | Kind::Image(_) | Kind::Layout { .. } | Kind::Local(_) | Kind::Input(_) => return Ok(None),
         };
         return Ok(Some((source, format!("[internal] resolve {EPOCH} named context {value}"))));
     }

@@ -26,7 +26,7 @@ impl Frontend<'_> {
         let info = pb::SourceInfo {
             filename: self.request.filename.clone(),
             data: source.as_bytes().to_vec().into(),
-            definition: None,
+            definition: self.request.origin.clone(),
             language: "Dockerfile".to_owned(),
         };
         let define = |output: Option<Output>| self.builder.finish(output, vec![info.clone()]);
@@ -68,13 +68,15 @@ impl Frontend<'_> {
 
     /// C023: local contexts are asked for what is used of them only.
     fn fill_contexts(&mut self) {
-        let session = self.request.session.as_deref();
         if let (Context::Local(node), MainContext::Local { name, exclude }) = (self.context, &self.request.context) {
+            let session = self.request.session_of(name);
             let source = source_op::local(name, name, session, exclude, &self.context_paths);
             self.builder.fill(node, source, &internal("load build context"));
         }
         for local in std::mem::take(&mut self.locals) {
-            let hint = format!("context:{}-", local.shown);
+            let session = self.request.session_of(&local.name);
+            let key = self.request.shared_keys.get(&local.shown).map_or("", String::as_str);
+            let hint = format!("context:{}-{key}", local.shown);
             let source = source_op::local(&local.name, &hint, session, &local.exclude, &self.paths[local.unit]);
             let metadata = named(format!("[context {}] load from client", local.shown));
             self.builder.fill(local.node, source, &metadata);

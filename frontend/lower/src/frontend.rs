@@ -1,9 +1,9 @@
 //! What the passes after planning share, and the walk over the stages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_dockerfile::{Dockerfile, Lexer, Linter, Place};
-use rbuild_graph::{Builder, Node};
+use rbuild_graph::{Builder, Node, Output};
 use rbuild_oci::Platform;
 
 use crate::bases;
@@ -40,6 +40,8 @@ pub(crate) struct Frontend<'a> {
     pub(crate) paths: Vec<BTreeSet<String>>,
     /// Local named contexts, of which the paths in use are known last.
     pub(crate) locals: Vec<LocalContext>,
+    /// Inputs that were read, with their results.
+    pub(crate) inputs: BTreeMap<String, Option<Output>>,
     pub(crate) used: Vec<UsedImage>,
     /// Bytes that may still be made.
     pub(crate) budget: usize,

@@ -32,6 +32,7 @@ mod stages;
 mod state;
 mod subrequest;
 mod substitute;
+mod syntax;
 mod text;
 mod variables;
 
@@ -41,8 +42,10 @@ pub use epoch::EPOCHS;
 pub use error::LowerError;
 pub use lowered::{BaseImage, Lowered, Outline, OutlineArg, OutlineMount, Overview, Scan, StageResult, UsedImage};
 pub use read::read;
-pub use request::{Entitlement, HostAddress, MainContext, NoCache, Request};
+pub use request::{Entitlement, HostAddress, Input, MainContext, NoCache, Request};
 pub use subrequest::{Answer, Findings, Subrequest, answer};
+pub use syntax::is_built_in;
+pub use text::platform_with_version;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +142,7 @@ async fn prepare<'a>(
         context_paths: BTreeSet::new(),
         paths: Vec::new(),
         locals: Vec::new(),
+        inputs: BTreeMap::new(),
         used: Vec::new(),
         budget: frontend::MAX_SIZE,
     })

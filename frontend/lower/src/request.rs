@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use rbuild_dockerfile::lint::CheckOptions;
-use rbuild_graph::pb;
-use rbuild_oci::Platform;
+use rbuild_graph::{Definition, pb};
+use rbuild_oci::{ImageConfig, Platform};
 
 use crate::bridge::ResolveMode;
 
@@ -49,15 +49,25 @@ pub struct Request {
     pub allow: BTreeSet<Entitlement>,
     /// The build context.
     pub context: MainContext,
+    /// The directory of it that counts, if it is not a directory of the client; none for all.
+    pub context_directory: Option<String>,
     /// The time that `SOURCE_DATE_EPOCH=context` means, of a directory that was an archive.
     pub context_time: Option<i64>,
     /// Named contexts: name, or `name::platform`, to `docker-image://…`, `oci-layout://…`, a git or
-    /// http address, `local:name` or `target:stage`.
+    /// http address, `local:name`, `input:name` or `target:stage`.
     pub contexts: BTreeMap<String, String>,
+    /// Results of other builds that contexts may be, by name.
+    pub inputs: BTreeMap<String, Input>,
     /// The session that local contexts belong to, if the host has several.
     pub session: Option<String>,
+    /// The sessions of local contexts that have another one, by the name of the directory.
+    pub local_sessions: BTreeMap<String, String>,
+    /// What tells apart directories that clients call the same, by the name of the named context.
+    pub shared_keys: BTreeMap<String, String>,
     /// The name of the Dockerfile, for messages and the source map.
     pub filename: String,
+    /// How the Dockerfile was fetched, for the source map.
+    pub origin: Option<pb::Definition>,
     /// Lint configuration that replaces the file's.
     pub check: Option<CheckOptions>,
     /// Whether stages that the target does not need are read too (to lint them).
@@ -85,10 +95,15 @@ impl Default for Request {
             devices: Vec::new(),
             allow: BTreeSet::new(),
             context: MainContext::default(),
+            context_directory: None,
             context_time: None,
             contexts: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             session: None,
+            local_sessions: BTreeMap::new(),
+            shared_keys: BTreeMap::new(),
             filename: "Dockerfile".to_owned(),
+            origin: None,
             check: None,
             all_stages: false,
         }
@@ -101,6 +116,20 @@ impl Request {
         let asked = self.build_args.get("BUILDKIT_MULTI_PLATFORM").map(String::as_str);
         asked.and_then(rbuild_dockerfile::literal::boolean).unwrap_or(self.multi_platform)
     }
+
+    /// Returns the session that has the directory called `name`.
+    pub(crate) fn session_of(&self, name: &str) -> Option<&str> {
+        self.local_sessions.get(name).or(self.session.as_ref()).map(String::as_str)
+    }
+}
+
+/// The result of another build.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Input {
+    /// Its graph.
+    pub definition: Definition,
+    /// The configuration of the image that it is the file system of, if it is one's.
+    pub config: Option<ImageConfig>,
 }
 
 /// Which steps may not come from the cache.
@@ -176,14 +205,11 @@ pub enum MainContext {
     /// A git repository, with ref and subdirectory as in `https://…​.git#ref:directory`.
     Git(String),
     /// An archive behind an address; it is unpacked.
-    Archive {
-        /// The address.
-        address: String,
-        /// The directory inside that is the context; empty for all.
-        directory: String,
-    },
+    Archive(String),
     /// A single file behind an address, which is then the Dockerfile.
     File(String),
+    /// The result of another build: one of the inputs, by name.
+    Input(String),
     /// Nothing.
     Empty,
 }

@@ -62,7 +62,7 @@ fn duration(duration: Duration) -> String {
 }
 
 /// Writes a platform with its version: `windows(10.0.1)/amd64`.
-pub(crate) fn platform_with_version(platform: &Platform) -> String {
+pub fn platform_with_version(platform: &Platform) -> String {
     match &platform.os_version {
         Some(version) => format!("{}({version}){}", platform.os, &platform.to_string()[platform.os.len()..]),
         None => platform.to_string(),

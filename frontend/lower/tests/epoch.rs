@@ -53,7 +53,7 @@ fn numbers() {
 fn contexts_that_have_a_time() {
     let address = |path: &str| format!("https://example.com/{path}");
     let with = |context: MainContext| epoch("FROM scratch\n", Some("context"), |request| request.context = context);
-    assert_eq!(with(MainContext::Archive { address: address("a.tar"), directory: String::new() }), Ok(Some(1000)));
+    assert_eq!(with(MainContext::Archive(address("a.tar"))), Ok(Some(1000)));
     assert_eq!(with(MainContext::File(address("Dockerfile"))), Ok(Some(1000)));
     assert_eq!(with(MainContext::Git(address("r.git"))), Ok(Some(1000)));
     assert_eq!(with(MainContext::Empty), Ok(None));

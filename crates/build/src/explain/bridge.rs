@@ -39,8 +39,8 @@ impl Bridge for Onlooker<'_> {
         self.host.resolve_layout(layout, digest, platform, shown).await
     }
 
-    async fn ignore_patterns(&self, context: &str) -> Result<Vec<String>, BridgeError> {
-        self.host.ignore_patterns(context).await
+    async fn ignore_patterns(&self, local: &str, context: &str) -> Result<Vec<String>, BridgeError> {
+        self.host.ignore_patterns(local, context).await
     }
 
     fn is_ignored(&self, path: &str) -> bool {

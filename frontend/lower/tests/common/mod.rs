@@ -89,7 +89,7 @@ impl Bridge for Host {
         Ok(ResolvedLayout { config: found.config, image: found.image })
     }
 
-    async fn ignore_patterns(&self, context: &str) -> Result<Vec<String>, BridgeError> {
+    async fn ignore_patterns(&self, context: &str, _: &str) -> Result<Vec<String>, BridgeError> {
         Ok(if context == "ignoring" { vec!["*.o".to_owned()] } else { Vec::new() })
     }
 
@@ -168,7 +168,8 @@ pub(crate) fn parse_request(text: &str) -> Request {
             "context" => drop(request.contexts.insert(pair().0, pair().1)),
             "context-git" => request.context = MainContext::Git(value.to_owned()),
             "context-archive" => {
-                request.context = MainContext::Archive { address: value.to_owned(), directory: "sub".to_owned() }
+                request.context = MainContext::Archive(value.to_owned());
+                request.context_directory = Some("sub".to_owned());
             }
             "context-file" => request.context = MainContext::File(value.to_owned()),
             "context-none" => request.context = MainContext::Empty,
