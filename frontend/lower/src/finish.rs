@@ -128,11 +128,14 @@ impl Frontend<'_> {
         let context = self.target_state().own.scan_context.then(|| define(self.context.output()));
         let reachable = self.plan.reachable(target);
         let others = (0..self.plan.declared).filter(|unit| *unit != target && reachable[*unit]);
+        let mut ignore_cache = self.plan.units[target].ignore_cache;
         let stages = others.filter_map(|unit| {
             let state = self.states[unit].as_ref().filter(|state| state.own.scan_stage)?;
+            ignore_cache |= self.plan.units[unit].ignore_cache;
             Some((self.plan.units[unit].label.clone(), define(state.output)))
         });
-        Scan { context, stages: stages.collect() }
+        let stages = stages.collect();
+        Scan { context, stages, ignore_cache }
     }
 
     /// O005: what the target and the stages it needs take from outside.

@@ -106,6 +106,8 @@ pub struct Scan {
     pub context: Option<Definition>,
     /// Other stages, by name.
     pub stages: Vec<(String, Definition)>,
+    /// Whether a scan runs although its results are known: a stage that it covers does.
+    pub ignore_cache: bool,
 }
 
 /// All stages in one graph.

@@ -1,0 +1,171 @@
+//! Bills of materials: an image looks at the files of a result and writes down what it finds.
+//!
+//! The scan is a step like any other, whose root is the scanner's image:
+//!
+//! ```text
+//! /run/src/core/sbom          the result, read-only
+//! /run/src/extras/sbom-NAME   the build context and other stages, if the Dockerfile asks for them, read-only
+//! /run/out                    what the scanner writes: the attestations
+//! ```
+
+use std::collections::BTreeMap;
+
+use rbuild_graph::source::DOCKER_IMAGE;
+use rbuild_graph::{Builder, Definition, Output, description, pb};
+use rbuild_lower::{Bridge as _, Lowered, ResolveMode};
+use rbuild_oci::{ImageConfig, Platform, Reference};
+
+use crate::answered::Attestation;
+use crate::attributes::Scanner;
+use crate::bridge::Asking;
+use crate::error::{BuiltinError, chain};
+use crate::results::Exported;
+
+const CORE: &str = "/run/src/core/sbom";
+const EXTRAS: &str = "/run/src/extras";
+const OUT: &str = "/run/out/";
+/// What a bill of materials is, by name.
+const SBOM: &str = "sbom";
+/// The type of the statements.
+const PREDICATE: &str = "https://spdx.dev/Document";
+
+/// A scanner whose image is known.
+pub(crate) struct Scan<'a> {
+    scanner: &'a Scanner,
+    reference: Reference,
+    image: ImageConfig,
+    platform: &'a Platform,
+}
+
+/// Looks up the scanner's image.
+pub(crate) async fn prepare<'a>(
+    scanner: &'a Scanner,
+    platform: &'a Platform,
+    mode: ResolveMode,
+    asking: &Asking<'_>,
+) -> Result<Scan<'a>, BuiltinError> {
+    let shown = format!("resolve image config for {DOCKER_IMAGE}{}", scanner.image);
+    let found = asking.resolve_image(&scanner.image, platform, mode, &shown).await;
+    let found =
+        found.map_err(|error| BuiltinError::Request(format!("sbom scanner {}: {}", scanner.image, chain(&error))))?;
+    let (reference, image) = (found.reference, found.image);
+    if command(&image).next().is_none() {
+        return Err(BuiltinError::Request(format!("scanner {reference} does not have cmd")));
+    }
+    Ok(Scan { scanner, reference, image, platform })
+}
+
+impl Scan<'_> {
+    /// Returns the scans of all results, by platform.
+    pub(crate) fn scan_all(
+        &self,
+        platforms: &[Exported],
+        lowered: &[Lowered],
+    ) -> Result<BTreeMap<String, Vec<Attestation>>, BuiltinError> {
+        let scan = |(platform, lowered): (&Exported, &Lowered)| {
+            let definition = self.definition(&platform.id, lowered);
+            let definition =
+                definition.map_err(|reason| BuiltinError::Request(format!("scanning {}: {reason}", platform.id)))?;
+            let metadata = [("reason", SBOM), ("sbom-core", SBOM)];
+            let metadata = metadata.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+            Ok((platform.id.clone(), vec![Attestation { definition, predicate_type: PREDICATE.to_owned(), metadata }]))
+        };
+        platforms.iter().zip(lowered).map(scan).collect()
+    }
+
+    fn definition(&self, id: &str, lowered: &Lowered) -> Result<Definition, String> {
+        let mut builder = Builder::new();
+        let image = self.source(&mut builder);
+        let mut mounts = Mounts { inputs: vec![image], mounts: vec![mount("/", 0, 0)] };
+        mounts.mounts.push(mount(OUT, pb::EMPTY, 1));
+        let scan = &lowered.scan;
+        let extras = scan.context.iter().map(|context| ("context", context));
+        let extras = extras.chain(scan.stages.iter().map(|(name, stage)| (name.as_str(), stage)));
+        let extras: BTreeMap<&str, &Definition> = extras.collect();
+        mounts.add(&mut builder, CORE, &lowered.definition)?;
+        for (name, extra) in &extras {
+            mounts.add(&mut builder, &format!("{EXTRAS}/{SBOM}-{name}"), extra)?;
+        }
+        let tmpfs = pb::MountType::Tmpfs as i32;
+        let tmpfs_opt = Some(pb::TmpfsOpt::default());
+        mounts.mounts.push(pb::Mount { mount_type: tmpfs, tmpfs_opt, ..mount("/tmp", pb::EMPTY, pb::SKIP_OUTPUT) });
+        let exec =
+            pb::ExecOp { meta: Some(self.meta(!extras.is_empty())), mounts: mounts.mounts, ..pb::ExecOp::default() };
+        let op = pb::Op {
+            op: Some(pb::Kind::Exec(exec)),
+            platform: Some(self.platform.into()),
+            constraints: Some(pb::WorkerConstraints::default()),
+            ..pb::Op::default()
+        };
+        let name = format!("[{id}] generating sbom using {}", self.reference);
+        let description = [(description::CUSTOM_NAME.to_owned(), name)].into();
+        let metadata = pb::OpMetadata { description, ignore_cache: scan.ignore_cache, ..pb::OpMetadata::default() };
+        let scanned = builder.add(op, mounts.inputs, &metadata, &[]).output(1);
+        Ok(builder.finish(Some(scanned), Vec::new()))
+    }
+
+    fn source(&self, builder: &mut Builder) -> Output {
+        let source =
+            pb::SourceOp { identifier: format!("{DOCKER_IMAGE}{}", self.reference), ..pb::SourceOp::default() };
+        let op = pb::Op {
+            op: Some(pb::Kind::Source(source)),
+            platform: Some(self.platform.into()),
+            constraints: Some(pb::WorkerConstraints::default()),
+            ..pb::Op::default()
+        };
+        builder.add(op, Vec::new(), &pb::OpMetadata::default(), &[]).output(0)
+    }
+
+    fn meta(&self, has_extras: bool) -> pb::Meta {
+        let config = &self.image.config;
+        let variable = |(name, value): (&str, &str)| format!("{name}={value}");
+        let extras = has_extras.then(|| variable(("BUILDKIT_SCAN_SOURCE_EXTRAS", EXTRAS)));
+        let own = [("BUILDKIT_SCAN_DESTINATION", OUT), ("BUILDKIT_SCAN_SOURCE", CORE)].map(variable);
+        let parameters = self.scanner.parameters.iter().map(|(name, value)| format!("BUILDKIT_SCAN_{name}={value}"));
+        let added: Vec<String> = own.into_iter().chain(extras).chain(parameters).collect();
+        let name = |variable: &str| variable.split_once('=').map_or(variable.to_owned(), |(name, _)| name.to_owned());
+        let replaced: std::collections::BTreeSet<String> = added.iter().map(|variable| name(variable)).collect();
+        let kept = config.env.iter().filter(|variable| !replaced.contains(&name(variable))).cloned();
+        let directory = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
+        pb::Meta {
+            args: command(&self.image).cloned().collect(),
+            env: kept.chain(added.clone()).collect(),
+            cwd: directory.to_owned(),
+            remove_mount_stubs_recursive: true,
+            ..pb::Meta::default()
+        }
+    }
+}
+
+/// Returns the words that the scanner is run with.
+fn command(image: &ImageConfig) -> impl Iterator<Item = &String> {
+    image.config.entrypoint.iter().chain(&image.config.cmd).flatten()
+}
+
+/// The mounts of the scan, with what is in them.
+struct Mounts {
+    inputs: Vec<Output>,
+    mounts: Vec<pb::Mount>,
+}
+
+impl Mounts {
+    /// Mounts the result of a graph for reading.
+    fn add(&mut self, builder: &mut Builder, path: &str, definition: &Definition) -> Result<(), String> {
+        let input = match builder.import(definition).map_err(|error| error.to_string())? {
+            None => pb::EMPTY,
+            Some(output) => {
+                let known = self.inputs.iter().position(|input| *input == output).unwrap_or_else(|| {
+                    self.inputs.push(output);
+                    self.inputs.len() - 1
+                });
+                i64::try_from(known).map_err(|error| error.to_string())?
+            }
+        };
+        self.mounts.push(pb::Mount { readonly: true, ..mount(path, input, pb::SKIP_OUTPUT) });
+        Ok(())
+    }
+}
+
+fn mount(path: &str, input: i64, output: i64) -> pb::Mount {
+    pb::Mount { dest: path.to_owned(), input, output, ..pb::Mount::default() }
+}
