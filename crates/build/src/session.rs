@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rbuild_ops::{LocalDirectory, Session};
+use async_trait::async_trait;
+use rbuild_ops::{Agent, Layout, LocalDirectory, LocalRequest, Session};
+use rbuild_solver::Context;
 
 use crate::request::{SecretSource, SshSource};
 
@@ -22,25 +25,31 @@ pub(crate) struct InProcess {
 /// The largest secret, as BuildKit has it.
 const MAX_SECRET: u64 = 500 << 10;
 
+#[async_trait]
 impl Session for InProcess {
-    fn local(&self, name: &str) -> Option<LocalDirectory> {
-        self.locals.get(name).map(|path| LocalDirectory { path: path.clone() })
+    async fn local(&self, request: &LocalRequest, _: &Context) -> io::Result<Option<LocalDirectory>> {
+        Ok(self.locals.get(&request.name).cloned().map(LocalDirectory::in_place))
     }
 
-    fn secret(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
+    async fn secret(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
         match self.secrets.get(id) {
             None => Ok(None),
             Some(SecretSource::Value(value)) => Ok(Some(value.clone())),
-            Some(SecretSource::File(path)) => read_secret(path).map(Some),
+            Some(SecretSource::File(path)) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || read_secret(&path)).await;
+                read.map_err(io::Error::other)?.map(Some)
+            }
         }
     }
 
-    fn ssh_agent(&self, id: &str) -> Option<PathBuf> {
-        self.ssh.iter().find(|agent| agent.id == id).map(|agent| agent.socket.clone())
+    async fn ssh_agent(&self, id: &str) -> io::Result<Option<Arc<dyn Agent>>> {
+        let agent = self.ssh.iter().find(|agent| agent.id == id);
+        Ok(agent.map(|agent| Arc::new(agent.socket.clone()) as Arc<dyn Agent>))
     }
 
-    fn layout(&self, id: &str) -> Option<PathBuf> {
-        self.layouts.get(id).cloned()
+    async fn layout(&self, id: &str, _: Option<&str>) -> io::Result<Option<Layout>> {
+        Ok(self.layouts.get(id).cloned().map(Layout::Directory))
     }
 
     fn search_path(&self) -> Option<OsString> {

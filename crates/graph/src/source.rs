@@ -50,6 +50,10 @@ pub mod attr {
     pub const SHARED_KEY_HINT: &str = "local.sharedkeyhint";
     /// Local: `none` or `metadata`, how changed files are found.
     pub const LOCAL_DIFFER: &str = "local.differ";
+    /// Local: a truth value, whether only names and metadata are wanted.
+    pub const LOCAL_METADATA_TRANSFER: &str = "local.metadatatransfer";
+    /// Local: JSON list of patterns of files whose contents are wanted nevertheless.
+    pub const LOCAL_METADATA_EXCLUDE: &str = "local.metadatatransferexclude";
 
     /// Http: digest of the file.
     pub const HTTP_CHECKSUM: &str = "http.checksum";

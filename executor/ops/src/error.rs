@@ -1,7 +1,6 @@
 //! What can go wrong in an operation.
 
 use std::io;
-use std::path::PathBuf;
 
 use rbuild_oci::Digest;
 
@@ -70,14 +69,30 @@ pub enum OpsError {
     /// A local directory that the graph names was not given.
     #[error("local context `{0}` is not part of this build")]
     NoLocal(String),
+    /// A local directory cannot be had from the client.
+    #[error("loading local context `{name}`")]
+    Local {
+        /// The name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An agent cannot be reached.
+    #[error("forwarding ssh agent `{id}`")]
+    Agent {
+        /// The agent.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
     /// An OCI layout that the graph names was not given.
     #[error("OCI layout `{0}` is not part of this build")]
     NoLayout(String),
     /// An OCI layout cannot be used.
-    #[error("OCI layout `{}`: {reason}", path.display())]
+    #[error("OCI layout `{name}`: {reason}")]
     Layout {
-        /// Where it is.
-        path: PathBuf,
+        /// Where it is, or what it is called.
+        name: String,
         /// What is wrong.
         reason: String,
     },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rbuild_graph::{Graph, Vertex, pb, source};
+use rbuild_oci::Digest;
 use rbuild_solver::{Edge, Node, Operation};
 
 use crate::OpsError;
@@ -26,11 +27,21 @@ pub fn resolve(graph: &Graph, worker: &Arc<Worker>) -> Result<rbuild_solver::Gra
             name: vertex.name.clone(),
             inputs: inputs.collect(),
             ignore_cache: vertex.metadata.ignore_cache,
-            scope: None,
+            scope: scope(vertex, worker)?,
             operation: operation(vertex, worker)?,
         });
     }
     Ok(solver)
+}
+
+/// Directories of different clients are different, even if the graph calls them the same.
+fn scope(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Option<Digest>, OpsError> {
+    match vertex.kind() {
+        pb::Kind::Source(op) if op.identifier.starts_with(source::LOCAL) => {
+            Ok(LocalSource::new(worker.clone(), op)?.scope())
+        }
+        _ => Ok(None),
+    }
 }
 
 fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<Ref>>, OpsError> {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::session::Agent;
+
 /// Messages of the agent protocol that are let through (draft-ietf-sshm-ssh-agent, section 5.1):
 /// list the identities, sign with one.
 const ALLOWED: [u8; 2] = [11, 13];
@@ -25,7 +27,7 @@ pub(crate) struct AgentProxy {
 
 impl AgentProxy {
     /// Serves `agent` on a new socket below `scratch`.
-    pub(crate) fn start(agent: &Path, scratch: &Path, owner: (u32, u32), mode: u32) -> io::Result<Self> {
+    pub(crate) fn start(agent: Arc<dyn Agent>, scratch: &Path, owner: (u32, u32), mode: u32) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("ssh-").tempdir_in(scratch)?.keep();
         let proxy = Self { directory, ended: Arc::default() };
         let socket = proxy.socket();
@@ -34,7 +36,7 @@ impl AgentProxy {
         let listener = UnixListener::bind(short_name(&parent))?;
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
         std::os::unix::fs::lchown(&socket, Some(owner.0), Some(owner.1))?;
-        let (agent, ended) = (agent.to_owned(), proxy.ended.clone());
+        let ended = proxy.ended.clone();
         std::thread::Builder::new().name("ssh-agent".to_owned()).spawn(move || accept(&listener, &agent, &ended))?;
         Ok(proxy)
     }
@@ -61,19 +63,19 @@ fn short_name(directory: &std::fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/agent.sock", std::os::fd::AsRawFd::as_raw_fd(directory)))
 }
 
-fn accept(listener: &UnixListener, agent: &Path, ended: &Arc<AtomicBool>) {
+fn accept(listener: &UnixListener, agent: &Arc<dyn Agent>, ended: &Arc<AtomicBool>) {
     for client in listener.incoming() {
         if ended.load(Ordering::Relaxed) {
             return;
         }
-        let (Ok(client), agent) = (client, agent.to_owned()) else { continue };
-        let _ = std::thread::Builder::new().name("ssh-agent".to_owned()).spawn(move || relay(client, &agent));
+        let (Ok(client), agent) = (client, agent.clone()) else { continue };
+        let _ = std::thread::Builder::new().name("ssh-agent".to_owned()).spawn(move || relay(client, &*agent));
     }
 }
 
 /// Relays one connection, request by request.
-fn relay(mut client: UnixStream, agent: &Path) -> io::Result<()> {
-    let mut agent = UnixStream::connect(agent)?;
+fn relay(mut client: UnixStream, agent: &dyn Agent) -> io::Result<()> {
+    let mut agent = agent.connect()?;
     agent.set_read_timeout(Some(Duration::from_secs(120)))?;
     while let Some(request) = message(&mut client)? {
         if request.first().is_some_and(|kind| ALLOWED.contains(kind)) {
@@ -123,7 +125,7 @@ mod tests {
             }
         });
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let proxy = AgentProxy::start(&agent, scratch.path(), (uid, gid), 0o600).unwrap();
+        let proxy = AgentProxy::start(Arc::new(agent), scratch.path(), (uid, gid), 0o600).unwrap();
         let mut client = UnixStream::connect(proxy.socket()).unwrap();
         send(&mut client, &[11]).unwrap();
         assert_eq!(message(&mut client).unwrap().unwrap(), [12, 11]);

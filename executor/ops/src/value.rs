@@ -7,14 +7,14 @@ use rbuild_tree::context::Listing;
 use rbuild_tree::pattern::Matcher;
 
 use crate::OpsError;
-use crate::session::LocalDirectory;
+use crate::session::{LocalDirectory, LocalForm};
 
 /// A value of the build graph.
 #[derive(Clone)]
 pub enum Ref {
     /// Layers, bottom first; none is an empty file system.
     Layers(Vec<LayerId>),
-    /// A directory of the client, read in place.
+    /// A directory of the client, or a copy of it.
     Local(Arc<Local>),
 }
 
@@ -57,6 +57,11 @@ impl Ref {
             Self::Layers(layers) => Ok(layers),
             Self::Local(_) => Err(OpsError::Graph("a local directory has no layers of its own")),
         }
+    }
+
+    /// Whether the owners of its files mean nothing: it is a directory of the client, read in place.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self, Self::Local(local) if local.directory.form == LocalForm::InPlace)
     }
 
     /// Whether this is a directory of the client.

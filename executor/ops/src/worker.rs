@@ -203,7 +203,7 @@ impl Worker {
         if let Some(layer) = local.layer.get() {
             return Ok(vec![*layer]);
         }
-        let draft = copy_all(&tree, "", Owners::Root, &self.scratch()?)?;
+        let draft = copy_all(&tree, "", owners(value), &self.scratch()?)?;
         let layer = self.write_layer(draft, "load from client")?;
         Ok(vec![*local.layer.get_or_init(|| layer)])
     }
@@ -211,7 +211,7 @@ impl Worker {
     /// Returns layers that hold the part of a directory that a mount shows.
     pub(crate) fn layers_of_context(&self, local: &Ref, selector: &str) -> Result<Vec<LayerId>, OpsError> {
         let tree = self.tree(local)?;
-        let draft = copy_all(&tree, selector, Owners::Root, &self.scratch()?)?;
+        let draft = copy_all(&tree, selector, owners(local), &self.scratch()?)?;
         Ok(vec![self.write_layer(draft, "part of a context for a mount")?])
     }
 
@@ -283,6 +283,11 @@ impl Writable {
     pub(crate) fn lowers(&self) -> Vec<PathBuf> {
         self.active.lowers.iter().rev().cloned().collect()
     }
+}
+
+/// Returns whose the files of a directory of the client become in a layer.
+fn owners(local: &Ref) -> Owners {
+    if local.is_in_place() { Owners::Root } else { Owners::Kept }
 }
 
 /// The vertex of transfers that are shown with whatever asked for them.

@@ -1,5 +1,6 @@
 //! The exec op: a process in a sandbox upon layers.
 
+mod given;
 pub(crate) mod key;
 mod mounts;
 mod output;
@@ -54,7 +55,7 @@ impl Operation<Ref> for ExecOperation {
             let tree = worker.tree(&value)?;
             let selection = |path: &String| Selection { wildcard: false, ..Selection::new(path) };
             let selections: Vec<_> = paths.iter().map(selection).collect();
-            let owner = if value.is_local() { Owner::Root } else { Owner::Kept };
+            let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
             let digest = content::digest(&*tree, &selections, owner)?;
             worker.remember(&value)?;
             Ok::<_, OpsError>(digest)
@@ -65,7 +66,9 @@ impl Operation<Ref> for ExecOperation {
     async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
         let process = Arc::new(process::Process::default());
         let _killed_when_dropped = process::KillGuard(process.clone());
+        let given = given::Given::ask(self.worker.session(), &self.op).await?;
         let step = run::Step {
+            given,
             worker: self.worker.clone(),
             op: self.op.clone(),
             platform: self.platform.clone(),

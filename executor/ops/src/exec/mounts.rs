@@ -120,29 +120,26 @@ impl Mounts {
 
     fn secret(&mut self, step: &Step, mount: &pb::Mount) -> Result<(), OpsError> {
         let options = mount.secret_opt.clone().unwrap_or_default();
-        let Some(content) = read_secret(step, &options.id, options.optional)? else { return Ok(()) };
+        let Some(content) = step.given.secret_of(&options.id, options.optional)? else { return Ok(()) };
         let mode = if options.mode == 0 { 0o400 } else { options.mode & 0o777 };
-        let kind = MountKind::Secret { content: Sensitive(content), mode, owner: (options.uid, options.gid) };
+        let kind = MountKind::Secret { content: Sensitive(content.to_vec()), mode, owner: (options.uid, options.gid) };
         self.push(mount, kind, true, mode & 0o111 != 0);
         Ok(())
     }
 
     fn secret_variable(&mut self, step: &Step, secret: &pb::SecretEnv) -> Result<(), OpsError> {
         // One that is not there and need not be is an empty variable, which hides what ENV says.
-        let content = read_secret(step, &secret.id, secret.optional)?.unwrap_or_default();
-        let value = String::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
+        let content = step.given.secret_of(&secret.id, secret.optional)?.unwrap_or_default();
+        let value = std::str::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
         self.env.push(format!("{}={value}", secret.name));
         Ok(())
     }
 
     fn ssh(&mut self, step: &Step, mount: &pb::Mount) -> Result<(), OpsError> {
         let options = mount.ssh_opt.clone().unwrap_or_default();
-        let id = if options.id.is_empty() { "default" } else { &options.id };
-        let Some(agent) = step.worker.session().ssh_agent(id) else {
-            return if options.optional { Ok(()) } else { Err(OpsError::NoAgent(id.to_owned())) };
-        };
+        let Some(agent) = step.given.agent_of(mount)?.cloned() else { return Ok(()) };
         let mode = if options.mode == 0 { 0o600 } else { options.mode & 0o777 };
-        let proxy = AgentProxy::start(&agent, &step.worker.scratch()?, (options.uid, options.gid), mode);
+        let proxy = AgentProxy::start(agent, &step.worker.scratch()?, (options.uid, options.gid), mode);
         let proxy = proxy.map_err(|error| OpsError::io("offering an ssh agent", error))?;
         let source = BindSource::Path(proxy.socket());
         self.push(mount, MountKind::Bind { source, recursive: false, nosuid: false }, true, false);
@@ -200,12 +197,4 @@ fn discarded_upper(scratch: &Path) -> Result<Upper, OpsError> {
         Ok(path)
     };
     Ok(Upper { upper: make("upper")?, work: make("work")?, volatile: true })
-}
-
-fn read_secret(step: &Step, id: &str, optional: bool) -> Result<Option<Vec<u8>>, OpsError> {
-    let content = step.worker.session().secret(id);
-    match content.map_err(|error| OpsError::Secret { id: id.to_owned(), source: error })? {
-        None if !optional => Err(OpsError::NoSecret(id.to_owned())),
-        content => Ok(content),
-    }
 }

@@ -12,6 +12,7 @@ use rbuild_oci::Platform;
 use rbuild_sandbox::{Emulator, Limits, Network, Pids, Rlimit, RootSpec, SandboxSpec, Security, Upper, within_root};
 use rbuild_solver::Context;
 
+use super::given::Given;
 use super::mounts::Mounts;
 use super::output::pump;
 use super::process::Process;
@@ -33,6 +34,8 @@ pub(crate) struct Step {
     pub(crate) platform: Option<Platform>,
     pub(crate) resources: Option<pb::LinuxResources>,
     pub(crate) ignore_cache: bool,
+    /// What the client gives.
+    pub(crate) given: Given,
     pub(crate) context: Context,
     pub(crate) process: Arc<Process>,
 }

@@ -112,7 +112,7 @@ impl Operation<Ref> for FileOperation {
             let tree = worker.tree(&value)?;
             let filters: Vec<_> = copies.iter().map(Filters::new).collect::<Result<_, _>>()?;
             let selections: Vec<_> = copies.iter().zip(&filters).map(|(copy, filters)| filters.select(copy)).collect();
-            let owner = if value.is_local() { Owner::Root } else { Owner::Kept };
+            let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
             let digest = content::digest(&*tree, &selections, owner)?;
             worker.remember(&value)?;
             Ok::<_, OpsError>(digest)
@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
         Ok(match Operand::of(self.op.actions[index].secondary_input, self.inputs.len()) {
             Operand::Scratch => (Arc::new(Empty), Owners::Kept),
             Operand::Input(input) => {
-                let owners = if self.inputs[input].is_local() { Owners::Root } else { Owners::Kept };
+                let owners = if self.inputs[input].is_in_place() { Owners::Root } else { Owners::Kept };
                 (self.trees[input].clone(), owners)
             }
             Operand::Action(earlier) => {

@@ -34,6 +34,24 @@ impl Attributes {
         self.take(key).as_deref() == Some("true")
     }
 
+    /// Takes a list of texts in JSON; none is an empty one.
+    pub(crate) fn list(&mut self, key: &str) -> Result<Vec<String>, OpsError> {
+        let Some(text) = self.take(key) else { return Ok(Vec::new()) };
+        let list: Option<_> = serde_json::from_str(&text)
+            .map_err(|error| self.invalid(format!("attribute `{key}` is not a list of texts: {error}")))?;
+        Ok(list.unwrap_or_default())
+    }
+
+    /// Takes a truth value as Go reads them.
+    pub(crate) fn truth(&mut self, key: &str) -> Result<bool, OpsError> {
+        let Some(text) = self.take(key) else { return Ok(false) };
+        match text.as_str() {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err(self.invalid(format!("attribute `{key}`: `{}` is neither true nor false", text.escape_debug()))),
+        }
+    }
+
     /// Takes a number: decimal, or octal or hexadecimal with a prefix.
     pub(crate) fn number(&mut self, key: &str) -> Result<Option<u32>, OpsError> {
         let Some(text) = self.take(key) else { return Ok(None) };

@@ -1,39 +1,72 @@
-//! A directory of the client as a source: read in place, known by the contents that steps look at.
+//! A directory of the client as a source: known by the contents that steps look at.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
+use rbuild_graph::source::attr;
 use rbuild_graph::{pb, source};
 use rbuild_oci::Digest;
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use rbuild_tree::TreeError;
 use rbuild_tree::pattern::Matcher;
 
+use super::attributes::Attributes;
 use crate::OpsError;
+use crate::session::{Differ, LocalForm, LocalRequest};
 use crate::value::{Local, Ref};
 use crate::worker::Worker;
 
 /// A directory of the client ready to be read.
 pub(crate) struct LocalSource {
     worker: Arc<Worker>,
-    name: String,
-    exclude: Vec<String>,
+    request: LocalRequest,
 }
 
 impl LocalSource {
     /// Reads the source op.
     pub(crate) fn new(worker: Arc<Worker>, op: &pb::SourceOp) -> Result<Self, OpsError> {
-        let name = op.identifier.strip_prefix(source::LOCAL).unwrap_or(&op.identifier).to_owned();
-        let invalid = |error: serde_json::Error| OpsError::Source {
-            identifier: op.identifier.clone(),
-            reason: error.to_string(),
+        Ok(Self { worker, request: LocalRequest::read(op)? })
+    }
+
+    /// Returns what sets this directory apart from those of other clients.
+    pub(crate) fn scope(&self) -> Option<Digest> {
+        self.worker.session().scope(&self.request)
+    }
+}
+
+impl LocalRequest {
+    /// Reads the source op.
+    fn read(op: &pb::SourceOp) -> Result<Self, OpsError> {
+        let mut attributes = Attributes::new(op);
+        let mut name = op.identifier.strip_prefix(source::LOCAL).unwrap_or(&op.identifier).to_owned();
+        let mut session = attributes.take(attr::LOCAL_SESSION_ID);
+        // A prefix tells apart directories of equal name in one session.
+        if let Some((prefix, id)) = session.as_deref().and_then(|session| session.split_once(':')) {
+            name = format!("{prefix}-{name}");
+            session = Some(id.to_owned());
+        }
+        // Whatever it says, two builds are two sources.
+        attributes.take(attr::LOCAL_UNIQUE_ID);
+        let differ = match attributes.take(attr::LOCAL_DIFFER).as_deref() {
+            None | Some("metadata") => Differ::Metadata,
+            Some("none") => Differ::Never,
+            Some(other) => return Err(attributes.invalid(format!("unknown differ `{}`", other.escape_debug()))),
         };
-        let exclude = match op.attrs.get(source::attr::EXCLUDE_PATTERNS) {
-            Some(list) => serde_json::from_str(list).map_err(invalid)?,
-            None => Vec::new(),
+        let exceptions = attributes.list(attr::LOCAL_METADATA_EXCLUDE)?;
+        let metadata_only = attributes.truth(attr::LOCAL_METADATA_TRANSFER)?.then_some(exceptions);
+        let request = Self {
+            name,
+            session,
+            include: attributes.list(attr::INCLUDE_PATTERNS)?,
+            exclude: attributes.list(attr::EXCLUDE_PATTERNS)?,
+            follow: attributes.list(attr::FOLLOW_PATHS)?,
+            shared_key_hint: attributes.take(attr::SHARED_KEY_HINT).unwrap_or_default(),
+            differ,
+            metadata_only,
         };
-        Ok(Self { worker, name, exclude })
+        attributes.end("local.")?;
+        Ok(request)
     }
 }
 
@@ -52,11 +85,38 @@ impl Operation<Ref> for LocalSource {
         Ok(None)
     }
 
-    async fn run(&self, _: &Context, _: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let directory = self.worker.session().local(&self.name).ok_or_else(|| OpsError::NoLocal(self.name.clone()))?;
-        let ignore = Matcher::new(&self.exclude).map_err(|error| OpsError::Tree(TreeError::from(error)))?;
+    async fn run(&self, context: &Context, _: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
+        let name = &self.request.name;
+        let directory = self.worker.session().local(&self.request, context).await;
+        let directory = directory.map_err(|source| OpsError::Local { name: name.clone(), source })?;
+        let directory = directory.ok_or_else(|| OpsError::NoLocal(name.clone()))?;
+        let ignore = match directory.form {
+            LocalForm::Copy => Matcher::default(),
+            LocalForm::InPlace => self.ignored()?,
+        };
         let local =
             Local { directory, ignore, listing: OnceLock::new(), layer: OnceLock::new(), scanning: Mutex::new(()) };
         Ok(vec![Ref::Local(Arc::new(local))])
+    }
+}
+
+impl LocalSource {
+    /// Returns what of a directory that is read in place is not part of the source.
+    fn ignored(&self) -> Result<Matcher, OpsError> {
+        if self.request.metadata_only.is_some() {
+            return Err(OpsError::Unsupported("the metadata of a directory that is read in place (metadatatransfer)"));
+        }
+        let invalid = |error| OpsError::Tree(TreeError::from(error));
+        let exclude = self.request.exclude.iter().map(String::as_str);
+        if self.request.include.is_empty() {
+            return Matcher::new(exclude).map_err(invalid);
+        }
+        // What is not included is excluded first.
+        let included = self.request.include.iter().map(|pattern| match pattern.trim().strip_prefix('!') {
+            Some(taken_back) => taken_back.to_owned(),
+            None => format!("!{pattern}"),
+        });
+        let all = std::iter::once("**".to_owned()).chain(included);
+        Matcher::new(all.chain(exclude.map(str::to_owned))).map_err(invalid)
     }
 }

@@ -24,9 +24,10 @@ pub(crate) use image::ImageSource;
 pub(crate) use local::LocalSource;
 pub(crate) use oci_layout::LayoutSource;
 
-/// Returns a secret that becomes part of a header. Blocks.
-fn secret_line(worker: &Worker, id: &str) -> Result<Option<String>, OpsError> {
-    let secret = worker.session().secret(id).map_err(|source| OpsError::Secret { id: id.to_owned(), source })?;
+/// Returns a secret that becomes part of a header.
+async fn secret_line(worker: &Worker, id: &str) -> Result<Option<String>, OpsError> {
+    let secret = worker.session().secret(id).await;
+    let secret = secret.map_err(|source| OpsError::Secret { id: id.to_owned(), source })?;
     let Some(bytes) = secret else { return Ok(None) };
     let text = String::from_utf8(bytes).unwrap_or_default();
     let line = text.trim();

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use super::attributes::Attributes;
+use crate::session::{Layout, LayoutBlobs};
 use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
@@ -27,8 +28,12 @@ const TAG: &str = "org.opencontainers.image.ref.name";
 const NAME: &str = "io.containerd.image.name";
 
 /// An OCI layout: a directory with `oci-layout`, `index.json` and `blobs/sha256/…`.
-#[derive(Debug)]
 pub struct OciLayout {
+    blobs: Arc<dyn LayoutBlobs>,
+}
+
+/// A layout in a directory of this machine.
+struct DirectoryLayout {
     root: Root,
     path: PathBuf,
 }
@@ -55,13 +60,33 @@ impl OciLayout {
     /// # Errors
     /// If it is none, or of a version that is not known.
     pub fn open(path: &Path) -> Result<Self, OpsError> {
-        let failed = |error: io::Error| OpsError::Layout { path: path.to_owned(), reason: error.to_string() };
-        let layout = Self { root: Root::open(path).map_err(failed)?, path: path.to_owned() };
-        let marker: Marker = layout.parsed("oci-layout", &layout.read("oci-layout")?)?;
+        let name = path.display().to_string();
+        let failed = |error: io::Error| OpsError::Layout { name: name.clone(), reason: error.to_string() };
+        let directory = DirectoryLayout { root: Root::open(path).map_err(failed)?, path: path.to_owned() };
+        let marker = directory.read("oci-layout", json::MAX_DOCUMENT as u64);
+        let layout = Self::of_blobs(Arc::new(directory));
+        let marker = marker.map_err(|error| layout.unreadable("oci-layout", &error))?;
+        let marker: Marker = layout.parsed("oci-layout", &marker)?;
         if !marker.image_layout_version.starts_with("1.") {
             return Err(layout.broken(format!("its version is `{}`", marker.image_layout_version.escape_debug())));
         }
         Ok(layout)
+    }
+
+    /// Returns the layout of which the client hands out blobs.
+    pub fn of_blobs(blobs: Arc<dyn LayoutBlobs>) -> Self {
+        Self { blobs }
+    }
+
+    /// Opens the layout that a client has.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_client(layout: Layout) -> Result<Self, OpsError> {
+        match layout {
+            Layout::Directory(path) => Self::open(&path),
+            Layout::Blobs(blobs) => Ok(Self::of_blobs(blobs)),
+        }
     }
 
     /// Returns the digest of the image that `tag` means; without a tag, of `latest` or of the only image.
@@ -69,7 +94,9 @@ impl OciLayout {
     /// # Errors
     /// If there is none.
     pub fn find(&self, tag: Option<&str>) -> Result<Digest, OpsError> {
-        let index: Index = self.parsed("index.json", &self.read("index.json")?)?;
+        let index = self.blobs.index(json::MAX_DOCUMENT as u64);
+        let index = index.map_err(|error| self.unreadable("index.json", &error))?;
+        let index: Index = self.parsed("index.json", &index)?;
         let wanted = tag.unwrap_or("latest");
         let is_named = |entry: &&Descriptor| {
             let name = |key: &str| entry.annotations.get(key).map(String::as_str);
@@ -116,7 +143,7 @@ impl OciLayout {
     fn take(&self, image: &LayoutImage, count: usize, store: &Store) -> Result<Vec<LayerId>, OpsError> {
         let mut layers = Vec::with_capacity(count);
         for (descriptor, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids).take(count) {
-            let description = format!("layer of OCI layout {}", self.path.display());
+            let description = format!("layer of OCI layout {}", self.blobs.name());
             let new = NewLayer { description, diff_id: Some(*diff_id), ..NewLayer::default() };
             let layer = store.layers().find_or_create(*diff_id, &descriptor.digest, &new)?;
             let known = store.layers().get(layer)?;
@@ -144,12 +171,12 @@ impl OciLayout {
             return Ok(());
         }
         let name = blob_path(&descriptor.digest);
-        let (file, stat) = self.root.open_exact(Path::new(&name)).map_err(|error| self.unreadable(&name, &error))?;
-        if stat.size != descriptor.size {
-            return Err(self.broken(format!("`{name}` has {} bytes instead of {}", stat.size, descriptor.size)));
+        let (size, content) = self.blobs.blob(descriptor).map_err(|error| self.unreadable(&name, &error))?;
+        if size != descriptor.size {
+            return Err(self.broken(format!("`{name}` has {size} bytes instead of {}", descriptor.size)));
         }
         let mut ingest = store.blobs().ingest(Some(descriptor))?;
-        let copied = io::copy(&mut file.take(descriptor.size), &mut ingest);
+        let copied = io::copy(&mut content.take(descriptor.size), &mut ingest);
         copied.map_err(|error| OpsError::Store(ingest.explain(error)))?;
         ingest.commit()?;
         Ok(())
@@ -158,20 +185,13 @@ impl OciLayout {
     /// Returns a blob that is a document; its digest is checked.
     fn document(&self, digest: &Digest) -> Result<Vec<u8>, OpsError> {
         let name = blob_path(digest);
-        let bytes = self.read(&name)?;
-        if Digest::of(&bytes) != *digest {
-            return Err(self.broken(format!("`{name}` has other content than its name says")));
-        }
-        Ok(bytes)
-    }
-
-    fn read(&self, name: &str) -> Result<Vec<u8>, OpsError> {
-        let (file, _) = self.root.open_exact(Path::new(name)).map_err(|error| self.unreadable(name, &error))?;
-        let mut bytes = Vec::new();
         let most = json::MAX_DOCUMENT as u64;
-        file.take(most + 1).read_to_end(&mut bytes).map_err(|error| self.unreadable(name, &error))?;
+        let bytes = self.blobs.document(digest, most).map_err(|error| self.unreadable(&name, &error))?;
         if bytes.len() as u64 > most {
             return Err(self.broken(format!("`{name}` is larger than {most} bytes")));
+        }
+        if Digest::of(&bytes) != *digest {
+            return Err(self.broken(format!("`{name}` has other content than its name says")));
         }
         Ok(bytes)
     }
@@ -185,7 +205,41 @@ impl OciLayout {
     }
 
     fn broken(&self, reason: String) -> OpsError {
-        OpsError::Layout { path: self.path.clone(), reason }
+        OpsError::Layout { name: self.blobs.name(), reason }
+    }
+}
+
+impl std::fmt::Debug for OciLayout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OciLayout").field(&self.blobs.name()).finish()
+    }
+}
+
+impl DirectoryLayout {
+    fn read(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let (file, _) = self.root.open_exact(Path::new(name))?;
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl LayoutBlobs for DirectoryLayout {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn index(&self, most: u64) -> io::Result<Vec<u8>> {
+        self.read("index.json", most)
+    }
+
+    fn document(&self, digest: &Digest, most: u64) -> io::Result<Vec<u8>> {
+        self.read(&blob_path(digest), most)
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> io::Result<(u64, Box<dyn Read + Send>)> {
+        let (file, stat) = self.root.open_exact(Path::new(&blob_path(&descriptor.digest)))?;
+        Ok((stat.size, Box::new(file)))
     }
 }
 
@@ -213,6 +267,7 @@ fn is_index(bytes: &[u8]) -> bool {
 pub(crate) struct LayoutSource {
     worker: Arc<Worker>,
     store_id: String,
+    session: Option<String>,
     digest: Digest,
     platform: Platform,
     limit: Option<usize>,
@@ -228,19 +283,20 @@ impl LayoutSource {
         let digest = reference.digest.ok_or_else(|| attributes.invalid("it has no digest"))?;
         let store_id = attributes.take(attr::OCI_LAYOUT_STORE_ID).unwrap_or_else(|| reference.name());
         let limit = attributes.number(attr::OCI_LAYOUT_LAYER_LIMIT)?.map(|limit| limit as usize);
-        attributes.take(attr::OCI_LAYOUT_SESSION_ID);
+        let session = attributes.take(attr::OCI_LAYOUT_SESSION_ID);
         attributes.end("oci.")?;
         let platform = platform.unwrap_or_else(Platform::host);
-        Ok(Self { worker, store_id, digest, platform, limit, found: OnceCell::new() })
+        Ok(Self { worker, store_id, session, digest, platform, limit, found: OnceCell::new() })
     }
 
     async fn found(&self) -> Result<&(Arc<OciLayout>, Arc<LayoutImage>), OpsError> {
         let find = || async {
-            let path = self.worker.session().layout(&self.store_id);
-            let path = path.ok_or_else(|| OpsError::NoLayout(self.store_id.clone()))?;
+            let layout = self.worker.session().layout(&self.store_id, self.session.as_deref()).await;
+            let failed = |error: io::Error| OpsError::Layout { name: self.store_id.clone(), reason: error.to_string() };
+            let layout = layout.map_err(failed)?.ok_or_else(|| OpsError::NoLayout(self.store_id.clone()))?;
             let (digest, platform) = (self.digest, self.platform.clone());
             blocking(move || {
-                let layout = OciLayout::open(&path)?;
+                let layout = OciLayout::of_client(layout)?;
                 let image = layout.image(digest, &platform)?;
                 Ok((Arc::new(layout), Arc::new(image)))
             })

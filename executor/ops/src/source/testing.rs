@@ -1,10 +1,12 @@
 //! What tests of sources share: a worker on a store of its own, a client's side, a small http server.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use rbuild_events::Silent;
 use rbuild_graph::pb;
 use rbuild_images::Images;
@@ -20,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::value::Ref;
 use crate::worker::Worker;
-use crate::{LocalDirectory, Session};
+use crate::{Agent, Layout, LocalDirectory, LocalRequest, Session};
 
 /// The client's side.
 #[derive(Debug, Clone, Default)]
@@ -29,21 +31,22 @@ pub(crate) struct Client {
     pub(crate) layouts: BTreeMap<String, PathBuf>,
 }
 
+#[async_trait]
 impl Session for Client {
-    fn local(&self, _: &str) -> Option<LocalDirectory> {
-        None
+    async fn local(&self, _: &LocalRequest, _: &Context) -> io::Result<Option<LocalDirectory>> {
+        Ok(None)
     }
 
-    fn secret(&self, id: &str) -> std::io::Result<Option<Vec<u8>>> {
+    async fn secret(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
         Ok(self.secrets.get(id).map(|value| value.clone().into_bytes()))
     }
 
-    fn ssh_agent(&self, _: &str) -> Option<PathBuf> {
-        None
+    async fn ssh_agent(&self, _: &str) -> io::Result<Option<Arc<dyn Agent>>> {
+        Ok(None)
     }
 
-    fn layout(&self, id: &str) -> Option<PathBuf> {
-        self.layouts.get(id).cloned()
+    async fn layout(&self, id: &str, _: Option<&str>) -> io::Result<Option<Layout>> {
+        Ok(self.layouts.get(id).cloned().map(Layout::Directory))
     }
 }
 

@@ -22,9 +22,10 @@ use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use tokio::sync::OnceCell;
 
 use super::attributes::Attributes;
+use crate::OpsError;
+use crate::ssh::AgentProxy;
 use crate::value::Ref;
 use crate::worker::Worker;
-use crate::{OpsError, blocking};
 
 use checkout::Checkout;
 use command::{Git, ssh_command};
@@ -54,6 +55,8 @@ pub(crate) struct GitSource {
 /// Git with what it needs for one remote; temporary files go with it.
 struct Prepared {
     git: Git,
+    /// Before the directory that its socket is in.
+    _agent: Option<AgentProxy>,
     _scratch: tempfile::TempDir,
 }
 
@@ -196,8 +199,9 @@ impl GitSource {
                 git.variable(name, value);
             }
         }
+        let mut agent = None;
         match self.remote.transport {
-            Transport::Ssh => self.prepare_ssh(&mut git, scratch.path())?,
+            Transport::Ssh => agent = self.prepare_ssh(&mut git, scratch.path()).await?,
             Transport::Http => {
                 if let Some(header) = self.header().await? {
                     git.set(format!("http.{}.extraHeader", self.remote.scope()), format!("Authorization: {header}"));
@@ -206,13 +210,25 @@ impl GitSource {
             Transport::Git | Transport::File => {}
         }
         git.check().await?;
-        Ok(Prepared { git, _scratch: scratch })
+        Ok(Prepared { git, _agent: agent, _scratch: scratch })
     }
 
-    fn prepare_ssh(&self, git: &mut Git, scratch: &Path) -> Result<(), OpsError> {
+    /// Tells git how to use ssh; returns what must live as long as git does.
+    async fn prepare_ssh(&self, git: &mut Git, scratch: &Path) -> Result<Option<AgentProxy>, OpsError> {
+        let mut proxy = None;
         if let Some(id) = &self.agent {
-            let socket = self.worker.session().ssh_agent(id).ok_or_else(|| OpsError::NoAgent(id.clone()))?;
-            git.variable("SSH_AUTH_SOCK", socket);
+            let failed = |source| OpsError::Agent { id: id.clone(), source };
+            let agent = self.worker.session().ssh_agent(id).await.map_err(failed)?;
+            let agent = agent.ok_or_else(|| OpsError::NoAgent(id.clone()))?;
+            match agent.path() {
+                Some(path) => git.variable("SSH_AUTH_SOCK", path),
+                None => {
+                    let owner = rbuild_sys::dirfd::current_owner();
+                    let started = AgentProxy::start(agent, scratch, owner, 0o600).map_err(failed)?;
+                    git.variable("SSH_AUTH_SOCK", started.socket());
+                    proxy = Some(started);
+                }
+            }
         }
         let (path, strict) = match &self.known_hosts {
             None => (self.worker.store().contexts_dir().join("ssh-known-hosts"), false),
@@ -224,7 +240,7 @@ impl GitSource {
             }
         };
         git.variable("GIT_SSH_COMMAND", ssh_command(&path, strict));
-        Ok(())
+        Ok(proxy)
     }
 
     /// Returns the value for an `Authorization` header: that of the host before that of all hosts (D006).
@@ -235,16 +251,12 @@ impl GitSource {
             named.map(|(id, token)| (format!("{id}{suffix}"), token)).collect::<Vec<_>>()
         };
         let candidates: Vec<_> = named(&format!(".{}", self.remote.host)).into_iter().chain(named("")).collect();
-        let worker = self.worker.clone();
-        blocking(move || {
-            for (id, token) in candidates {
-                if let Some(value) = super::secret_line(&worker, &id)? {
-                    return Ok(Some(if token { super::basic("x-access-token", &value) } else { value }));
-                }
+        for (id, token) in candidates {
+            if let Some(value) = super::secret_line(&self.worker, &id).await? {
+                return Ok(Some(if token { super::basic("x-access-token", &value) } else { value }));
             }
-            Ok(None)
-        })
-        .await
+        }
+        Ok(None)
     }
 }
 

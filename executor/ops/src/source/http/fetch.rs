@@ -134,19 +134,14 @@ impl HttpSource {
             Some(id) => vec![(id.clone(), "")],
             None => vec![(format!("HTTP_AUTH_TOKEN_{host}"), "Bearer "), (format!("HTTP_AUTH_HEADER_{host}"), "")],
         };
-        let worker = self.worker.clone();
-        let value = blocking(move || {
-            for (id, prefix) in candidates {
-                if let Some(value) = super::super::secret_line(&worker, &id)? {
-                    return Ok(Some(format!("{prefix}{value}")));
-                }
+        for (id, prefix) in candidates {
+            if let Some(value) = super::super::secret_line(&self.worker, &id).await? {
+                return Ok(file.authorize(&format!("{prefix}{value}"))?);
             }
-            Ok(None)
-        });
-        match (value.await?, &self.header_secret) {
-            (Some(value), _) => Ok(file.authorize(&value)?),
-            (None, Some(id)) => Err(OpsError::NoSecret(id.clone())),
-            (None, None) => Ok(()),
+        }
+        match &self.header_secret {
+            Some(id) => Err(OpsError::NoSecret(id.clone())),
+            None => Ok(()),
         }
     }
 }
