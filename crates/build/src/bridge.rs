@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rbuild_events::Reporter;
+use rbuild_events::{Reporter, Track};
 use rbuild_graph::pb;
 use rbuild_images::{Images, ImagesError, Mode, Resolved};
 use rbuild_lower::{Bridge, BridgeError, ResolveMode, ResolvedImage, ResolvedLayout};
@@ -18,7 +18,6 @@ use tokio::sync::OnceCell;
 
 use crate::input::read_ignore_file;
 use crate::remote::Fetcher;
-use crate::track::Track;
 
 /// The host of the built-in frontend.
 pub(crate) struct Host {

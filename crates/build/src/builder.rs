@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use rbuild_dockerfile::render::Color;
 use rbuild_dockerfile::{Diagnostic, Dockerfile};
-use rbuild_events::{Event, Reporter, Source, Warning};
-use rbuild_export::Built;
+use rbuild_events::{Event, Reporter, Source, Track, Warning};
+use rbuild_export::{Exporter, Response, StoredImages};
 use rbuild_graph::{Graph, pb};
 use rbuild_images::Images;
 use rbuild_lower::{
@@ -21,18 +21,18 @@ use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_ops::{LayerResults, OpsError, Ref, Worker, resolve};
 use rbuild_snapshot::Roots;
 use rbuild_solver::{Edge, Locks, Settings, Solver, SqliteCache};
+use rbuild_store::LayerId;
 use rbuild_tree::pattern::Matcher;
 
 use crate::bridge::{Asked, Host};
 use crate::error::{BuildError, line_pair};
 use crate::input::{self, Input};
 use crate::named::{Contexts, contexts};
-use crate::output::{Exporter, Output};
+use crate::output;
 use crate::remote::Fetcher;
 use crate::request::{BuildRequest, ContextSource, NetworkMode, NoCache};
 use crate::session::InProcess;
 use crate::syntax;
-use crate::track::Track;
 
 /// What a builder is made of.
 pub struct Parts {
@@ -67,6 +67,8 @@ pub struct BuildOutcome {
     pub descriptor: Option<Descriptor>,
     /// The names the image got.
     pub names: Vec<Reference>,
+    /// What the outputs tell, by BuildKit's keys.
+    pub response: Response,
 }
 
 /// What is known before the Dockerfile is read.
@@ -102,12 +104,8 @@ impl Builder {
     /// # Errors
     /// If the input, a step or an output fails.
     pub async fn build(&self, request: &BuildRequest) -> Result<BuildOutcome, BuildError> {
-        let outputs: Vec<Output> = request.outputs.iter().map(Output::parse).collect::<Result<_, _>>()?;
-        if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
-            return Err(BuildError::Input("only one output can go to standard output".to_owned()));
-        }
-        let stored = outputs.is_empty() && !request.tags.is_empty()
-            || outputs.iter().any(|output| output.is_named_in_store(&request.tags));
+        let outputs = output::outputs(request)?;
+        let stored = outputs.iter().any(|output| output.is_named_in_store());
         if stored && platforms(request).len() > 1 {
             return Err(BuildError::Input(
                 "the local store cannot keep several platforms under one name yet: give --push, or -o type=oci,dest=FILE"
@@ -133,8 +131,15 @@ impl Builder {
         if solved.is_err() {
             self.solver.idle().await;
         }
-        let built = solved?;
-        self.export(request, outputs, built).await
+        let lowered: Vec<_> = lowerings.iter().map(|lowering| &lowering.lowered).collect();
+        let result = output::result(&lowered, solved?);
+        let exporter = Exporter {
+            images: self.parts.images.clone(),
+            reporter: self.parts.reporter.clone(),
+            stored: StoredImages::Lazy,
+            inline_cache: None,
+        };
+        output::export(&exporter, &outputs, result, self.parts.stdout).await
     }
 
     /// Answers a question about the Dockerfile, for the first platform; builds nothing. The text comes with colours
@@ -244,11 +249,16 @@ impl Builder {
         }));
     }
 
-    /// Solves one platform's graph.
-    async fn solve(&self, lowering: &Lowering, worker: &Arc<Worker>, input: &Input) -> Result<Built, BuildError> {
-        let Lowering { lowered, graph } = lowering;
-        let layers = match graph.root() {
-            None => Vec::new(),
+    /// Solves one platform's graph; returns the layers of its result.
+    async fn solve(
+        &self,
+        lowering: &Lowering,
+        worker: &Arc<Worker>,
+        input: &Input,
+    ) -> Result<Vec<LayerId>, BuildError> {
+        let graph = &lowering.graph;
+        match graph.root() {
+            None => Ok(Vec::new()),
             Some(root) => {
                 let solver_graph = resolve(graph, worker).map_err(unresolved)?;
                 let job = self.solver.job(self.parts.reporter.clone());
@@ -258,50 +268,9 @@ impl Builder {
                 let value = solved.map_err(failed)?.into_iter().next().expect("one target has one value").value;
                 let worker = worker.clone();
                 let layers = tokio::task::spawn_blocking(move || worker.layers(&value)).await;
-                layers.map_err(BuildError::engine)?.map_err(BuildError::engine)?
+                layers.map_err(BuildError::engine)?.map_err(BuildError::engine)
             }
-        };
-        let base = lowered.base.as_ref();
-        Ok(Built {
-            platform: lowered.platform.clone(),
-            base_layers: base.map_or(0, |base| base.config.rootfs.diff_ids.len()).min(layers.len()),
-            base_history: base.map_or(0, |base| base.config.history.len()),
-            layers,
-            config: lowered.config.clone(),
-            epoch: lowered.epoch,
-            rewritten: None,
-        })
-    }
-
-    async fn export(
-        &self,
-        request: &BuildRequest,
-        outputs: Vec<Output>,
-        built: Vec<Built>,
-    ) -> Result<BuildOutcome, BuildError> {
-        let default = || Output::parse(&crate::OutputSpec { kind: "image".to_owned(), attributes: BTreeMap::new() });
-        let outputs = if outputs.is_empty() { vec![default()?] } else { outputs };
-        let exporter = Exporter {
-            images: self.parts.images.clone(),
-            reporter: self.parts.reporter.clone(),
-            built: Arc::new(built),
-            tags: request.tags.clone(),
-            stdout: self.parts.stdout,
-        };
-        let mut outcome = BuildOutcome { image_id: Digest::of(b""), descriptor: None, names: Vec::new() };
-        let mut image_id = None;
-        for output in &outputs {
-            let exported = exporter.export(output).await?;
-            image_id = image_id.or(exported.image_id);
-            outcome.descriptor = outcome.descriptor.or(exported.descriptor);
-            outcome.names.extend(exported.names);
         }
-        outcome.names.dedup();
-        outcome.image_id = match image_id {
-            Some(id) => id,
-            None => exporter.image_id().await?,
-        };
-        Ok(outcome)
     }
 }
 

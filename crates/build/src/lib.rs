@@ -1,6 +1,5 @@
 //! The staircase: joins frontend, solver, executor, cache and exporters into one [`Builder`].
 
-mod attributes;
 mod bridge;
 mod builder;
 mod error;
@@ -13,7 +12,6 @@ mod request;
 mod session;
 mod sweep;
 mod syntax;
-mod track;
 
 pub use builder::{BuildOutcome, Builder, Parts};
 pub use error::BuildError;
@@ -21,10 +19,10 @@ pub use explain::{
     ExplainOptions, ExplainedInput, ExplainedKey, ExplainedOutput, ExplainedStep, ExplainedTarget, Explanation,
 };
 pub use rbuild_dockerfile::render::Color;
+pub use rbuild_export::OutputSpec;
 pub use rbuild_lower::{Answer, Findings, Subrequest};
 pub use rbuild_ops::DeviceGrants;
 pub use request::{
-    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, OutputSpec, Resources, SecretSource,
-    SshSource, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, Resources, SecretSource, SshSource, Ulimit,
 };
 pub use sweep::sweep_cache;

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_dockerfile::MAX_FILE;
+use rbuild_events::Track;
 use rbuild_graph::{Definition, Graph, pb, source};
 use rbuild_lower::{MainContext, remote_context};
 use rbuild_ops::{OpsError, Ref, Worker, resolve};
@@ -15,7 +16,6 @@ use rbuild_solver::{Edge, Job};
 use crate::error::BuildError;
 use crate::input::{self, Input};
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};
-use crate::track::Track;
 
 /// What a downloaded context is called in its result.
 const DOWNLOADED: &str = "context";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rbuild_export::OutputSpec;
 use rbuild_oci::{Platform, Reference};
 use rbuild_ops::DeviceGrants;
 
@@ -102,15 +103,6 @@ pub enum NetworkMode {
     Host,
     /// None but the loopback.
     None,
-}
-
-/// An output of a build, as `--output` says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputSpec {
-    /// `image`, `registry`, `oci`, `docker`, `local` or `tar`.
-    pub kind: String,
-    /// The other attributes.
-    pub attributes: BTreeMap<String, String>,
 }
 
 /// Everything a build is asked to do.

@@ -4,10 +4,14 @@
 //! The shape follows BuildKit's `SolveStatus` (vertexes, statuses, logs, warnings), so that any
 //! front of ours (terminal, rawjson, gRPC) is a fold over these values. Nothing here prints.
 
+mod track;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rbuild_oci::Digest;
+
+pub use track::{Part, Parts, Track};
 
 /// Which stream a step wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,4 +5,5 @@ mod read;
 mod write;
 
 pub use read::{Loaded, load_archive};
-pub use write::{ArchiveKind, ArchiveTarget, export_archive};
+pub(crate) use write::write_layout;
+pub use write::{ArchiveKind, Contents, export_archive};

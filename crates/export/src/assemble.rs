@@ -4,36 +4,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rbuild_images::{BlobRequest, Images, MadeBlob};
-use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Index, Manifest, Platform, json, media_type};
+use rbuild_oci::{Descriptor, DiffId, History, Manifest, Platform, json, media_type};
 use rbuild_store::LayerId;
 use rbuild_tree::compress::Compression;
 use rbuild_tree::spawn_walker;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::ExportError;
+use crate::annotations::Annotated;
+use crate::config::{LayerFacts, Patch, default_config, patched, rfc3339};
+use crate::result::Part;
 
 /// The annotation of a layer whose times were set back, as BuildKit names it.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
-
-/// A result of a build, for one platform.
-#[derive(Debug, Clone)]
-pub struct Built {
-    /// The platform.
-    pub platform: Platform,
-    /// The layers, bottom first.
-    pub layers: Vec<LayerId>,
-    /// How many of them are the base image's.
-    pub base_layers: usize,
-    /// How many entries of the history are the base image's.
-    pub base_history: usize,
-    /// The configuration; diff ids and the times of new history entries are filled in here.
-    pub config: ImageConfig,
-    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
-    pub epoch: Option<i64>,
-    /// The time that the new layers were rewritten to; see [`with_times_until`].
-    pub rewritten: Option<i64>,
-}
 
 /// How blobs and manifests are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +27,8 @@ pub struct AssembleOptions {
     pub force_compression: bool,
     /// Whether media types are OCI's or Docker's.
     pub oci_media_types: bool,
+    /// Whether layers that are not to be distributed stay what they are.
+    pub foreign_layers: bool,
     /// Threads that compress.
     pub threads: usize,
 }
@@ -61,17 +46,90 @@ pub struct Assembled {
     pub manifest: (Descriptor, Bytes),
 }
 
-/// Returns the configuration's bytes of what was built: all diff ids known, all times told. Blocks.
-///
-/// # Errors
-/// If a layer is gone, or the history does not fit the layers.
-pub fn configuration(images: &Images, built: &Built) -> Result<(ImageConfig, Bytes), ExportError> {
-    let mut config = built.config.clone();
-    config.rootfs.diff_ids = diff_ids(images, &built.layers)?;
-    fill_history(&mut config, built, &made_layers(images, built)?);
-    config.created = config_time(&config).or(config.created);
-    let bytes = json::to_vec(&config);
-    Ok((config, bytes.into()))
+impl Part {
+    /// Returns how many of the layers are the base image's.
+    fn base_layers(&self, images: &Images) -> Result<usize, ExportError> {
+        let Some(base) = &self.base else { return Ok(0) };
+        let mut count = 0;
+        for (id, wanted) in self.layers.iter().zip(&base.rootfs.diff_ids) {
+            // A layer whose diff id nobody knows was made here.
+            if images.store().layers().get(*id)?.diff_id.as_ref() != Some(wanted) {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn base_history(&self) -> &[History] {
+        self.base.as_ref().map_or(&[], |base| &base.history)
+    }
+
+    /// Returns the configuration's bytes: all diff ids known, all times told. Blocks.
+    ///
+    /// # Errors
+    /// If a layer is gone, or what the client gave is no configuration.
+    pub fn configuration(&self, images: &Images, cache: Option<&[u8]>) -> Result<Bytes, ExportError> {
+        let diff_ids = diff_ids(images, &self.layers)?;
+        let base_layers = self.base_layers(images)?;
+        let of_base = self.base_history().iter().rev().find_map(|entry| entry.created.clone());
+        let facts = |(position, id): (usize, &LayerId)| {
+            let layer = images.store().layers().get(*id)?;
+            let created = match position < base_layers {
+                true => of_base.clone(),
+                false => Some(rfc3339(OffsetDateTime::from(layer.created))),
+            };
+            Ok(LayerFacts { created, description: layer.description })
+        };
+        let layers = self.layers.iter().enumerate().map(facts).collect::<Result<Vec<_>, ExportError>>()?;
+        let patch = Patch { diff_ids: &diff_ids, layers: &layers, base: self.base_history(), epoch: self.epoch, cache };
+        let given = self.config.clone().unwrap_or_else(|| default_config(&self.platform));
+        Ok(patched(&given, &patch)?.into())
+    }
+
+    /// Returns the part with new layers whose times are `latest` at most; the base image's layers stay. Blocks.
+    ///
+    /// # Errors
+    /// If a layer is gone, or cannot be read.
+    pub fn with_times_until(&self, images: &Images, latest: i64) -> Result<Self, ExportError> {
+        let positions: Vec<usize> = (self.base_layers(images)?..self.layers.len()).collect();
+        let layers = std::sync::Mutex::new(self.layers.clone());
+        parallel(&positions, &|position| {
+            let rewritten = images.with_times_until(self.layers[position], &self.layers[..position], latest)?;
+            layers.lock().expect("no holder of this lock panics")[position] = rewritten;
+            Ok(())
+        })?;
+        let layers = layers.into_inner().expect("no holder of this lock panics");
+        Ok(Self { layers, rewritten: Some(latest), ..self.clone() })
+    }
+
+    /// Makes the blobs of the layers; all but those that are at a registry lie in the store afterwards. Blocks.
+    ///
+    /// # Errors
+    /// If a layer is gone, or a blob cannot be made.
+    pub fn blobs(&self, images: &Images, options: AssembleOptions) -> Result<Vec<(LayerId, MadeBlob)>, ExportError> {
+        let made = std::sync::Mutex::new(BTreeMap::new());
+        let request = BlobRequest {
+            compression: options.compression,
+            force: options.force_compression,
+            threads: options.threads,
+        };
+        let rewritten_from = match self.rewritten {
+            Some(_) => self.base_layers(images)?,
+            None => self.layers.len(),
+        };
+        let positions: Vec<usize> = (0..self.layers.len()).collect();
+        parallel(&positions, &|position| {
+            let mut blob = images.blob(self.layers[position], &self.layers[..position], request)?;
+            if let Some(latest) = self.rewritten.filter(|_| position >= rewritten_from) {
+                blob.descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
+            }
+            made.lock().expect("no holder of this lock panics").insert(position, blob);
+            Ok(())
+        })?;
+        let blobs = made.into_inner().expect("no holder of this lock panics").into_values();
+        Ok(self.layers.iter().copied().zip(blobs).collect())
+    }
 }
 
 /// Computes what is missing, a layer a thread.
@@ -104,121 +162,6 @@ fn parallel(positions: &[usize], work: &(dyn Fn(usize) -> Result<(), ExportError
     })
 }
 
-/// What a layer adds to a history that does not tell of it.
-struct MadeLayer {
-    created: Option<String>,
-    description: String,
-}
-
-/// Returns when and by what the layers were made; those of the base are as old as it says.
-fn made_layers(images: &Images, built: &Built) -> Result<Vec<MadeLayer>, ExportError> {
-    let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
-    let made = |(position, id): (usize, &LayerId)| {
-        let layer = images.store().layers().get(*id)?;
-        let created = match position < built.base_layers {
-            true => config_time(&built.config),
-            false => Some(clamped(&rfc3339(OffsetDateTime::from(layer.created)), epoch)),
-        };
-        Ok(MadeLayer { created, description: layer.description })
-    };
-    built.layers.iter().enumerate().map(made).collect()
-}
-
-/// New entries get the time of their layer; those without one that of the entry before, or of the
-/// first layer after.
-fn fill_history(config: &mut ImageConfig, built: &Built, made: &[MadeLayer]) {
-    fit_history(&mut config.history, made);
-    let epoch = built.epoch.and_then(|epoch| OffsetDateTime::from_unix_timestamp(epoch).ok());
-    let first = made.get(built.base_layers).and_then(|made| made.created.clone());
-    let before = || config_time(&built.config).map(|told| clamped(&told, epoch));
-    let mut current = first.or_else(before).or_else(|| epoch.map(rfc3339));
-    let mut layers = made.iter();
-    for (position, entry) in config.history.iter_mut().enumerate() {
-        let layer = if entry.empty_layer { None } else { layers.next() };
-        if position < built.base_history {
-            continue;
-        }
-        if let Some(layer) = layer {
-            current.clone_from(&layer.created);
-        }
-        entry.created = entry.created.as_deref().map(|told| clamped(told, epoch)).or_else(|| current.clone());
-    }
-}
-
-/// Makes history and layers agree, as BuildKit does: an entry that no layer is left for has none; a layer that no
-/// entry tells of (of a base that is a context, or an image without history) gets one at the end.
-fn fit_history(history: &mut Vec<History>, made: &[MadeLayer]) {
-    let mut told = 0;
-    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
-        entry.empty_layer = told == made.len();
-        told += usize::from(!entry.empty_layer);
-    }
-    history.extend(made.iter().skip(told).map(|layer| History {
-        created: layer.created.clone(),
-        created_by: layer.description.clone(),
-        comment: "buildkit.exporter.image.v0".to_owned(),
-        ..History::default()
-    }));
-}
-
-/// Returns a time, or `latest` if that is earlier.
-fn clamped(told: &str, latest: Option<OffsetDateTime>) -> String {
-    let parsed = OffsetDateTime::parse(told, &Rfc3339).ok();
-    match latest.filter(|latest| parsed.is_some_and(|at| at > *latest)) {
-        Some(latest) => rfc3339(latest),
-        None => told.to_owned(),
-    }
-}
-
-fn config_time(config: &ImageConfig) -> Option<String> {
-    config.history.iter().rev().find_map(|entry| entry.created.clone())
-}
-
-fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
-}
-
-/// Returns what was built with new layers whose times are `latest` at most; the base image's layers stay.
-/// Blocks.
-///
-/// # Errors
-/// If a layer is gone, or cannot be read.
-pub fn with_times_until(images: &Images, built: &Built, latest: i64) -> Result<Built, ExportError> {
-    let positions: Vec<usize> = (built.base_layers..built.layers.len()).collect();
-    let layers = std::sync::Mutex::new(built.layers.clone());
-    parallel(&positions, &|position| {
-        let rewritten = images.with_times_until(built.layers[position], &built.layers[..position], latest)?;
-        layers.lock().expect("no holder of this lock panics")[position] = rewritten;
-        Ok(())
-    })?;
-    let layers = layers.into_inner().expect("no holder of this lock panics");
-    Ok(Built { layers, rewritten: Some(latest), ..built.clone() })
-}
-
-/// Makes blobs, configuration and manifest of what was built; all but layers that are at a registry
-/// lie in the store afterwards. Blocks.
-///
-/// # Errors
-/// If a layer is gone, or a blob cannot be made.
-pub fn assemble(images: &Images, built: &Built, options: AssembleOptions) -> Result<Assembled, ExportError> {
-    let made = std::sync::Mutex::new(BTreeMap::new());
-    let request =
-        BlobRequest { compression: options.compression, force: options.force_compression, threads: options.threads };
-    let positions: Vec<usize> = (0..built.layers.len()).collect();
-    parallel(&positions, &|position| {
-        let mut blob = images.blob(built.layers[position], &built.layers[..position], request)?;
-        if let Some(latest) = built.rewritten.filter(|_| position >= built.base_layers) {
-            blob.descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
-        }
-        made.lock().expect("no holder of this lock panics").insert(position, blob);
-        Ok(())
-    })?;
-    let blobs = made.into_inner().expect("no holder of this lock panics").into_values();
-    let layers: Vec<_> = built.layers.iter().copied().zip(blobs).collect();
-    let (_, config) = configuration(images, built)?;
-    manifest_of(images, built.platform.clone(), layers, config, options.oci_media_types)
-}
-
 /// Makes the manifest over layers and a configuration, and stores both documents.
 ///
 /// # Errors
@@ -229,6 +172,18 @@ pub fn manifest_of(
     layers: Vec<(LayerId, MadeBlob)>,
     config: Bytes,
     oci: bool,
+) -> Result<Assembled, ExportError> {
+    manifest_with(images, platform, layers, config, oci, BTreeMap::new())
+}
+
+/// The same with annotations.
+pub(crate) fn manifest_with(
+    images: &Images,
+    platform: Platform,
+    layers: Vec<(LayerId, MadeBlob)>,
+    config: Bytes,
+    oci: bool,
+    annotations: Annotated,
 ) -> Result<Assembled, ExportError> {
     let (manifest_type, config_type) = match oci {
         true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
@@ -250,7 +205,7 @@ pub fn manifest_of(
         config: config_descriptor.clone(),
         layers: layers.iter().map(|(_, blob)| descriptor(blob)).collect(),
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations,
     };
     let bytes = Bytes::from(json::to_vec_indented(&manifest));
     let digest = images.store().blobs().put(&bytes)?;
@@ -271,26 +226,4 @@ fn layer_type(media_type: &str, oci: bool) -> String {
         (other, _) => other,
     };
     translated.to_owned()
-}
-
-/// Makes the index over the images of several platforms, and stores it.
-///
-/// # Errors
-/// If the store fails.
-pub fn index_of(images: &Images, assembled: &[Assembled], oci: bool) -> Result<(Descriptor, Bytes), ExportError> {
-    let index_type = if oci { media_type::OCI_INDEX } else { media_type::DOCKER_LIST };
-    let entry = |image: &Assembled| {
-        let mut descriptor = image.manifest.0.clone();
-        descriptor.platform = Some(image.platform.clone());
-        descriptor
-    };
-    let index = Index {
-        schema_version: 2,
-        media_type: Some(index_type.to_owned()),
-        manifests: assembled.iter().map(entry).collect(),
-        annotations: BTreeMap::new(),
-    };
-    let bytes = Bytes::from(json::to_vec_indented(&index));
-    let digest: Digest = images.store().blobs().put(&bytes)?;
-    Ok((Descriptor::new(index_type, digest, bytes.len() as u64), bytes))
 }

@@ -27,9 +27,11 @@ pub enum ExportError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// An attribute of `--output` cannot be used.
-    #[error("output attribute `{name}={value}`: {reason}")]
+    /// An attribute of an output cannot be used.
+    #[error("output type={kind}: `{name}={value}`: {reason}")]
     Attribute {
+        /// The output's type.
+        kind: String,
         /// The attribute.
         name: String,
         /// Its value.
@@ -37,8 +39,41 @@ pub enum ExportError {
         /// What is wrong.
         reason: String,
     },
+    /// Attributes of an output that cannot be had together, or an output that cannot be made.
+    #[error("{0}")]
+    Output(String),
+    /// An annotation cannot be put where it is wanted.
+    #[error("annotation `{name}`: {reason}")]
+    Annotation {
+        /// The annotation as it was asked for.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What a build returned is not what an exporter can take.
+    #[error("{0}")]
+    Result(String),
+    /// An attestation cannot be had or is not what it should be.
+    #[error("attestation `{path}`: {reason}")]
+    Attestation {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The destination does not take what it is given.
+    #[error(transparent)]
+    Destination(Box<dyn std::error::Error + Send + Sync>),
+    /// A registry does not take the image.
+    #[error("failed to push {name}: {source}")]
+    Push {
+        /// The name.
+        name: String,
+        /// Why.
+        source: rbuild_images::ImagesError,
+    },
     /// Docker's archive holds one platform.
-    #[error("docker exporter does not support exporting manifest lists: build one platform, or use type=oci")]
+    #[error("docker exporter does not currently support exporting manifest lists: build one platform, or use type=oci")]
     ManifestList,
     /// An archive cannot be read.
     #[error("`{}` is not an image archive: {reason}", path.display())]

@@ -3,30 +3,45 @@
 //! A destination may be anything, and the result is hostile: every name is made by `*at` calls below
 //! an open directory, nothing that is there is followed, and what is in the way is replaced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rbuild_tree::tar::LayerWriter;
-use rbuild_tree::{FileTree, Kind, LinkId, Metadata, Node, Time};
+use rbuild_tree::{FileTree, Kind, LinkId, Node, Time};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use crate::ExportError;
 
+/// What becomes of files at the destination that the tree does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They stay.
+    Keep,
+    /// They are deleted.
+    Delete,
+}
+
 /// Writes the files of `tree` below `dest`, which is made if it is missing. The files belong to
-/// whoever runs this; devices and pipes are made where that is allowed. Blocks.
+/// whoever runs this; pipes are made, devices are not. `progress` hears how many bytes were written. Blocks.
 ///
 /// # Errors
 /// If something cannot be read or written.
-pub fn export_directory(tree: &dyn FileTree, dest: &Path, epoch: Option<i64>) -> Result<(), ExportError> {
+pub fn export_directory(
+    tree: &dyn FileTree,
+    dest: &Path,
+    unnamed: Unnamed,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), ExportError> {
     std::fs::create_dir_all(dest).map_err(ExportError::io("creating", dest))?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
     let root =
         rustix::fs::open(dest, flags, Mode::empty()).map_err(|error| ExportError::io("opening", dest)(error.into()))?;
-    let mut writer = Directory { tree, dest, epoch, names: HashMap::new() };
+    let mut writer = Directory { tree, dest, unnamed, progress, written: 0, names: HashMap::new() };
     writer.children(Path::new(""), root.as_fd())
 }
 
@@ -34,14 +49,21 @@ pub fn export_directory(tree: &dyn FileTree, dest: &Path, epoch: Option<i64>) ->
 struct Directory<'a> {
     tree: &'a dyn FileTree,
     dest: &'a Path,
-    epoch: Option<i64>,
+    unnamed: Unnamed,
+    progress: &'a mut dyn FnMut(u64),
+    written: u64,
     /// The first name of each file that has several, as a duplicate of its descriptor's directory.
     names: HashMap<LinkId, PathBuf>,
 }
 
 impl Directory<'_> {
     fn children(&mut self, path: &Path, at: BorrowedFd<'_>) -> Result<(), ExportError> {
-        for node in self.tree.children(path)? {
+        let nodes = self.tree.children(path)?;
+        if self.unnamed == Unnamed::Delete {
+            let kept: HashSet<&OsStr> = nodes.iter().filter_map(|node| node.path.file_name()).collect();
+            delete_others(at, &kept).map_err(ExportError::io("deleting files in", &self.dest.join(path)))?;
+        }
+        for node in nodes {
             let whole = self.dest.join(&node.path);
             self.entry(&node, at).map_err(|error| match error {
                 Failure::Io(error) => ExportError::io("writing", &whole)(error),
@@ -67,7 +89,7 @@ impl Directory<'_> {
             }
             Kind::CharDevice(_) | Kind::BlockDevice(_) | Kind::Socket => return Ok(()),
         }
-        let times = self.times(node.metadata.mtime);
+        let times = times(node.metadata.mtime);
         rustix::fs::utimensat(at, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
         Ok(())
     }
@@ -83,7 +105,7 @@ impl Directory<'_> {
         };
         self.children(&node.path, opened.as_fd()).map_err(Failure::Export)?;
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(node.metadata.mode)).map_err(io::Error::from)?;
-        rustix::fs::futimens(&opened, &self.times(node.metadata.mtime)).map_err(io::Error::from)?;
+        rustix::fs::futimens(&opened, &times(node.metadata.mtime)).map_err(io::Error::from)?;
         Ok(())
     }
 
@@ -101,17 +123,37 @@ impl Directory<'_> {
         let file = rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?;
         let mut file = File::from(file);
         let mut content = self.tree.open(node).map_err(|error| Failure::Export(error.into()))?;
-        io::copy(&mut content, &mut file)?;
+        self.written += io::copy(&mut content, &mut file)?;
+        (self.progress)(self.written);
         rustix::fs::fchmod(&file, Mode::from_raw_mode(node.metadata.mode)).map_err(io::Error::from)?;
         Ok(())
     }
+}
 
-    fn times(&self, mtime: Time) -> Timestamps {
-        let seconds = self.epoch.map_or(mtime.seconds, |epoch| epoch);
-        let nanoseconds = if self.epoch.is_some() { 0 } else { i64::from(mtime.nanoseconds) };
-        let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-        Timestamps { last_access: time, last_modification: time }
+fn times(mtime: Time) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Deletes what is in a directory and not among `kept`; nothing is followed.
+fn delete_others(at: BorrowedFd<'_>, kept: &HashSet<&OsStr>) -> io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(at)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." || kept.contains(name) {
+            continue;
+        }
+        match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {
+                let inner = open_directory(at, name)?;
+                delete_others(inner.as_fd(), &HashSet::new())?;
+                rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 enum Failure {
@@ -138,73 +180,45 @@ fn clear(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// A tree of files on its way into a tar.
-pub struct TarPart {
-    /// The files.
-    pub tree: Box<dyn FileTree>,
-    /// The directory that they are put into; none is the top.
-    pub folder: Option<PathBuf>,
-    /// The time that all files get, in seconds since 1970.
-    pub epoch: Option<i64>,
-}
-
-/// Writes the files of all parts as one tar. Blocks.
+/// Writes the files of a tree as one tar. Blocks.
 ///
 /// # Errors
 /// If something cannot be read or written.
-pub fn export_tar<W: Write>(parts: &[TarPart], out: W) -> Result<W, ExportError> {
+pub fn export_tar<W: Write>(tree: &dyn FileTree, out: W) -> Result<W, ExportError> {
     let mut writer = LayerWriter::new(out);
-    for part in parts {
-        if let Some(folder) = &part.folder {
-            let made = Metadata { mtime: Time::from_seconds(part.epoch.unwrap_or(0)), ..Metadata::directory() };
-            writer.entry(folder, &made)?;
+    let mut names: HashMap<LinkId, PathBuf> = HashMap::new();
+    let mut waiting = vec![tree.children(Path::new(""))?.into_iter()];
+    while let Some(level) = waiting.last_mut() {
+        let Some(node) = level.next() else {
+            waiting.pop();
+            continue;
+        };
+        tar_entry(tree, &node, &mut writer, &mut names)?;
+        if node.metadata.kind.is_directory() {
+            waiting.push(tree.children(&node.path)?.into_iter());
         }
-        part.write(&mut writer)?;
     }
     Ok(writer.finish()?)
 }
 
-impl TarPart {
-    fn write<W: Write>(&self, writer: &mut LayerWriter<W>) -> Result<(), ExportError> {
-        let mut names: HashMap<LinkId, PathBuf> = HashMap::new();
-        let mut waiting = vec![self.tree.children(Path::new(""))?.into_iter()];
-        while let Some(level) = waiting.last_mut() {
-            let Some(mut node) = level.next() else {
-                waiting.pop();
-                continue;
-            };
-            if let Some(epoch) = self.epoch {
-                node.metadata.mtime = Time::from_seconds(epoch);
-            }
-            self.entry(&node, writer, &mut names)?;
-            if node.metadata.kind.is_directory() {
-                waiting.push(self.tree.children(&node.path)?.into_iter());
-            }
-        }
-        Ok(())
+fn tar_entry<W: Write>(
+    tree: &dyn FileTree,
+    node: &Node,
+    writer: &mut LayerWriter<W>,
+    names: &mut HashMap<LinkId, PathBuf>,
+) -> Result<(), ExportError> {
+    if node.metadata.kind == Kind::Socket {
+        return Ok(());
     }
-
-    fn entry<W: Write>(
-        &self,
-        node: &Node,
-        writer: &mut LayerWriter<W>,
-        names: &mut HashMap<LinkId, PathBuf>,
-    ) -> Result<(), ExportError> {
-        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
-        let path = folder.join(&node.path);
-        if node.metadata.kind == Kind::Socket {
-            return Ok(());
-        }
-        if !node.metadata.kind.is_file() {
-            return Ok(writer.entry(&path, &node.metadata)?);
-        }
-        if let Some(first) = node.link.and_then(|link| names.get(&link)) {
-            return Ok(writer.hard_link(&path, first, &node.metadata)?);
-        }
-        if let Some(link) = node.link {
-            names.insert(link, path.clone());
-        }
-        let mut content = self.tree.open(node)?;
-        Ok(writer.file(&path, &node.metadata, &mut content)?)
+    if !node.metadata.kind.is_file() {
+        return Ok(writer.entry(&node.path, &node.metadata)?);
     }
+    if let Some(first) = node.link.and_then(|link| names.get(&link)) {
+        return Ok(writer.hard_link(&node.path, first, &node.metadata)?);
+    }
+    if let Some(link) = node.link {
+        names.insert(link, node.path.clone());
+    }
+    let mut content = tree.open(node)?;
+    Ok(writer.file(&node.path, &node.metadata, &mut content)?)
 }

@@ -92,6 +92,14 @@ impl Images {
         Ok(self.shared.client.get_or_init(|| client))
     }
 
+    /// Returns the images of the same store, to whom a registry is one that may speak plain HTTP and need not prove
+    /// who it is.
+    pub fn trusting(&self, registry: &str) -> Self {
+        let mut options = self.shared.options.clone();
+        options.hosts.insecure.insert(registry.to_owned());
+        Self::new(self.store.clone(), options, self.shared.runtime.clone(), self.shared.unpack.clone())
+    }
+
     /// Returns how trees are made on this host.
     pub fn unpack_options(&self) -> &UnpackOptions {
         &self.shared.unpack

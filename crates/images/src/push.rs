@@ -26,6 +26,8 @@ pub struct PushLayer {
 pub struct PushImage {
     /// The layers, bottom first.
     pub layers: Vec<PushLayer>,
+    /// Blobs that are no layers of files; they lie in the store.
+    pub blobs: Vec<Descriptor>,
     /// The configuration; it lies in the store.
     pub config: Descriptor,
     /// The manifest.
@@ -77,22 +79,49 @@ impl Images {
         reporter: &Arc<dyn Reporter>,
         vertex: Digest,
     ) -> Result<Digest, ImagesError> {
+        self.push_blobs(reference, images, reporter, vertex).await?;
+        self.push_manifests(reference, images, index).await
+    }
+
+    /// Pushes what the manifests of images name.
+    ///
+    /// # Errors
+    /// If a blob cannot be had, or the registry does not take it.
+    pub async fn push_blobs(
+        &self,
+        reference: &Reference,
+        images: &[PushImage],
+        reporter: &Arc<dyn Reporter>,
+        vertex: Digest,
+    ) -> Result<(), ImagesError> {
         let mut seen = std::collections::HashSet::new();
         let mut uploads = Vec::new();
         for image in images {
             for layer in image.layers.iter().filter(|layer| seen.insert(layer.blob.descriptor.digest)) {
                 uploads.push((Some(layer), &layer.blob.descriptor));
             }
-            if seen.insert(image.config.digest) {
-                uploads.push((None, &image.config));
-            }
+            let others = image.blobs.iter().chain([&image.config]);
+            uploads.extend(others.filter(|blob| seen.insert(blob.digest)).map(|blob| (None, blob)));
         }
         let uploads = uploads.iter().map(|(layer, blob)| self.upload(reference, *layer, blob, reporter, vertex));
         for uploaded in crate::pull::futures_unordered(uploads).await {
             uploaded?;
         }
+        Ok(())
+    }
+
+    /// Pushes the manifests of images whose blobs are there, and the index over them.
+    ///
+    /// # Errors
+    /// If the registry does not take them.
+    pub async fn push_manifests(
+        &self,
+        reference: &Reference,
+        images: &[PushImage],
+        index: Option<&(Descriptor, Bytes)>,
+    ) -> Result<Digest, ImagesError> {
         let client = self.client()?;
-        let by_digest = Reference { tag: None, ..reference.clone() };
+        let by_digest = Reference { tag: None, digest: None, ..reference.clone() };
         for image in images {
             let (descriptor, bytes) = &image.manifest;
             let target = if index.is_some() { &by_digest } else { reference };

@@ -426,16 +426,16 @@ fn add_missing(build_args: &mut BTreeMap<String, String>, proxies: &[(&str, Stri
 /// What `--metadata-file` holds, as buildx writes it.
 fn metadata(outcome: &BuildOutcome) -> serde_json::Value {
     let mut map = serde_json::Map::new();
-    map.insert("containerimage.config.digest".to_owned(), outcome.image_id.to_string().into());
     // As docker's own store has it: an image without a manifest is known by its id.
-    map.insert("containerimage.digest".to_owned(), outcome.image_id.to_string().into());
-    if let Some(descriptor) = &outcome.descriptor {
-        map.insert("containerimage.descriptor".to_owned(), serde_json::json!(descriptor));
-        map.insert("containerimage.digest".to_owned(), descriptor.digest.to_string().into());
+    for key in ["containerimage.config.digest", "containerimage.digest"] {
+        map.insert(key.to_owned(), outcome.image_id.to_string().into());
     }
-    if !outcome.names.is_empty() {
-        let names: Vec<_> = outcome.names.iter().map(Reference::to_string).collect();
-        map.insert("image.name".to_owned(), names.join(",").into());
+    for (key, value) in &outcome.response {
+        let value = match key.as_str() {
+            "containerimage.descriptor" => serde_json::json!(outcome.descriptor),
+            _ => value.clone().into(),
+        };
+        map.insert(key.clone(), value);
     }
     map.into()
 }

@@ -31,7 +31,7 @@ pub(crate) fn options(compression: &str) -> AssembleOptions {
         "uncompressed" => Compression::None,
         _ => Compression::Gzip(6),
     };
-    AssembleOptions { compression, force_compression: false, oci_media_types: true, threads: 2 }
+    AssembleOptions { compression, force_compression: false, oci_media_types: true, foreign_layers: false, threads: 2 }
 }
 
 /// Returns an image of the store with blobs and manifest: the manifest it came with, if it has one
@@ -81,6 +81,7 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         let layers = assembled.layers.iter().map(|(id, blob)| PushLayer { id: *id, blob: blob.clone() });
         let push = PushImage {
             layers: layers.collect(),
+            blobs: Vec::new(),
             config: assembled.config.0.clone(),
             manifest: assembled.manifest.clone(),
         };

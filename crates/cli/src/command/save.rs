@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use rbuild_export::{ArchiveKind, ArchiveTarget, export_archive};
+use rbuild_export::{ArchiveKind, Commit, export_archive};
 use rbuild_oci::Reference;
 use rbuild_sys::result::{create_result, remove_result};
 
@@ -37,7 +37,9 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
         let image = world.store().images().resolve(text).map_err(Failure::user)?;
         let wanted = Reference::parse(text).ok();
         let names = image.names.iter().filter(|name| wanted.as_ref() == Some(*name)).cloned().collect();
-        exported.push((vec![assembled(world, &image, options(&args.compression))?], names));
+        let assembled = assembled(world, &image, options(&args.compression))?;
+        let commit = Commit::of(world.images(), vec![assembled], true);
+        exported.push((commit.map_err(|error| Failure::User(chain(&error)))?, names));
     }
     let kind = if args.format == "oci-archive" { ArchiveKind::Oci } else { ArchiveKind::Docker };
     let out: Box<dyn Write + Send> = match &args.output {
@@ -46,11 +48,12 @@ pub(crate) fn run(args: &Args, world: &World) -> Result<(), Failure> {
             create_result(path).map_err(|error| Failure::User(format!("creating `{}`: {error}", path.display())))?,
         ),
     };
-    export_archive(world.images(), kind, &exported, ArchiveTarget::Tar(out)).map_err(|error| {
-        if let Some(path) = &args.output {
-            remove_result(path);
-        }
-        Failure::User(chain(&error))
-    })?;
-    Ok(())
+    let out = std::io::BufWriter::with_capacity(256 << 10, out);
+    let written = export_archive(world.images(), kind, &exported, out).map_err(|error| Failure::User(chain(&error)));
+    let written =
+        written.and_then(|mut out| out.flush().map_err(|error| Failure::User(format!("writing the archive: {error}"))));
+    if let (Err(_), Some(path)) = (&written, &args.output) {
+        remove_result(path);
+    }
+    written
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use rbuild_images::Images;
@@ -13,7 +13,9 @@ use rbuild_tree::tar::LayerWriter;
 use serde::Serialize;
 
 use crate::ExportError;
-use crate::assemble::{Assembled, index_of};
+use crate::assemble::Assembled;
+use crate::commit::Commit;
+use crate::destination::{Blob, Documents};
 
 /// Which form an archive has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +24,6 @@ pub enum ArchiveKind {
     Oci,
     /// An OCI layout that also is a Docker archive, for `docker load`.
     Docker,
-}
-
-/// Where an archive goes.
-pub enum ArchiveTarget {
-    /// A tar on a stream.
-    Tar(Box<dyn Write + Send>),
-    /// A layout in a directory.
-    Directory(PathBuf),
 }
 
 /// One entry of Docker's `manifest.json`.
@@ -41,75 +35,58 @@ struct DockerEntry {
     layers: Vec<String>,
 }
 
-/// Writes images, each with its names; several platforms of one image are joined by an index. Blocks.
-///
-/// Returns the descriptor that `index.json` names first.
-///
-/// # Errors
-/// If a blob cannot be had, or the destination cannot be written.
-pub fn export_archive(
-    images: &Images,
-    kind: ArchiveKind,
-    exported: &[(Vec<Assembled>, Vec<Reference>)],
-    target: ArchiveTarget,
-) -> Result<Descriptor, ExportError> {
-    let mut contents = Contents::default();
-    for (platforms, names) in exported {
-        contents.add(images, kind, platforms, names)?;
-    }
-    let first = contents.index.first().cloned().ok_or(ExportError::ManifestList)?;
-    let documents = contents.documents(kind);
-    let blobs: Vec<Digest> = contents.blobs.into_iter().collect();
-    match target {
-        ArchiveTarget::Tar(out) => write_tar(images, out, &documents, &blobs)?,
-        ArchiveTarget::Directory(dest) => write_directory(images, &dest, &documents, &blobs)?,
-    }
-    Ok(first)
-}
-
 /// What goes into an archive.
 #[derive(Default)]
-struct Contents {
-    blobs: BTreeSet<Digest>,
+pub struct Contents {
+    blobs: Vec<Descriptor>,
     index: Vec<Descriptor>,
     docker: Vec<DockerEntry>,
 }
 
+/// Writes images, each with its names, as one tar. Blocks.
+///
+/// # Errors
+/// If a blob cannot be had, or the stream cannot be written.
+pub fn export_archive<W: Write>(
+    images: &Images,
+    kind: ArchiveKind,
+    exported: &[(Commit, Vec<Reference>)],
+    out: W,
+) -> Result<W, ExportError> {
+    let mut contents = Contents::default();
+    for (commit, names) in exported {
+        contents.add(images, commit, commit.root.clone(), names)?;
+    }
+    contents.write_tar(images, kind, out)
+}
+
 impl Contents {
-    fn add(
+    /// Adds an image; its blobs lie in the store afterwards. `root` is how `index.json` tells of it.
+    ///
+    /// # Errors
+    /// If a blob cannot be had.
+    pub fn add(
         &mut self,
         images: &Images,
-        kind: ArchiveKind,
-        platforms: &[Assembled],
+        commit: &Commit,
+        root: Descriptor,
         names: &[Reference],
     ) -> Result<(), ExportError> {
-        for image in platforms {
-            for (id, blob) in &image.layers {
-                images.localize(*id, blob)?;
-                self.blobs.insert(blob.descriptor.digest);
-            }
-            self.blobs.extend([image.config.0.digest, image.manifest.0.digest]);
+        for (id, blob) in commit.images.iter().flat_map(|image| &image.layers) {
+            images.localize(*id, blob)?;
         }
-        let target = match platforms {
-            [image] => {
-                let mut descriptor = image.manifest.0.clone();
-                descriptor.platform = Some(image.platform.clone());
-                descriptor
+        for blob in commit.blobs() {
+            if !self.blobs.iter().any(|known| known.digest == blob.digest) {
+                self.blobs.push(blob);
             }
-            _ if kind == ArchiveKind::Docker => return Err(ExportError::ManifestList),
-            several => {
-                let (descriptor, _) = index_of(images, several, true)?;
-                self.blobs.insert(descriptor.digest);
-                descriptor
-            }
-        };
-        self.docker.extend(platforms.iter().map(|image| docker_entry(image, names)));
+        }
+        self.docker.extend(commit.images.iter().map(|image| docker_entry(image, names)));
         if names.is_empty() {
-            self.index.push(target);
+            self.index.push(root);
             return Ok(());
         }
         for name in names {
-            let mut descriptor = target.clone();
+            let mut descriptor = root.clone();
             let tag = name.tag.clone().unwrap_or_else(|| "latest".to_owned());
             descriptor.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
             descriptor.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
@@ -118,7 +95,8 @@ impl Contents {
         Ok(())
     }
 
-    fn documents(&self, kind: ArchiveKind) -> Vec<(&'static str, Bytes)> {
+    /// Returns the documents at the top.
+    pub fn documents(&self, kind: ArchiveKind) -> Documents {
         let index = Index {
             schema_version: 2,
             media_type: Some(media_type::OCI_INDEX.to_owned()),
@@ -134,6 +112,32 @@ impl Contents {
         }
         documents
     }
+
+    /// Returns the blobs, each before those that name it.
+    pub fn blobs(&self) -> &[Descriptor] {
+        &self.blobs
+    }
+
+    /// Writes all as a tar: the same images give the same bytes.
+    ///
+    /// # Errors
+    /// If a blob cannot be read, or the stream cannot be written.
+    pub fn write_tar<W: Write>(&self, images: &Images, kind: ArchiveKind, out: W) -> Result<W, ExportError> {
+        let mut writer = LayerWriter::new(out);
+        writer.entry(Path::new("blobs"), &Metadata::directory())?;
+        writer.entry(Path::new("blobs/sha256"), &Metadata::directory())?;
+        let sorted: BTreeSet<Digest> = self.blobs.iter().map(|blob| blob.digest).collect();
+        for digest in &sorted {
+            let mut reader = images.store().blobs().reader(digest)?;
+            let metadata = Metadata { mode: 0o444, ..Metadata::file(reader.size()) };
+            writer.file(&Path::new("blobs/sha256").join(digest.hex()), &metadata, &mut reader)?;
+        }
+        for (name, bytes) in self.documents(kind) {
+            let metadata = Metadata { mode: 0o444, ..Metadata::file(bytes.len() as u64) };
+            writer.file(Path::new(name), &metadata, &mut &bytes[..])?;
+        }
+        Ok(writer.finish()?)
+    }
 }
 
 fn docker_entry(image: &Assembled, names: &[Reference]) -> DockerEntry {
@@ -146,40 +150,17 @@ fn docker_entry(image: &Assembled, names: &[Reference]) -> DockerEntry {
     }
 }
 
-fn write_tar(
-    images: &Images,
-    out: Box<dyn Write + Send>,
-    documents: &[(&str, Bytes)],
-    blobs: &[Digest],
-) -> Result<(), ExportError> {
-    let mut writer = LayerWriter::new(io::BufWriter::with_capacity(256 << 10, out));
-    writer.entry(Path::new("blobs"), &Metadata::directory())?;
-    writer.entry(Path::new("blobs/sha256"), &Metadata::directory())?;
-    for digest in blobs {
-        let mut reader = images.store().blobs().reader(digest)?;
-        let metadata = Metadata { mode: 0o444, ..Metadata::file(reader.size()) };
-        writer.file(&Path::new("blobs/sha256").join(digest.hex()), &metadata, &mut reader)?;
-    }
-    for (name, bytes) in documents {
-        let metadata = Metadata { mode: 0o444, ..Metadata::file(bytes.len() as u64) };
-        writer.file(Path::new(name), &metadata, &mut &bytes[..])?;
-    }
-    let mut out = writer.finish()?;
-    out.flush().map_err(ExportError::io("writing", Path::new("the archive")))
-}
-
-fn write_directory(
-    images: &Images,
+/// Writes an OCI layout into a directory.
+pub(crate) fn write_layout(
     dest: &Path,
-    documents: &[(&str, Bytes)],
-    blobs: &[Digest],
+    blobs: &mut dyn Iterator<Item = Blob<'_>>,
+    documents: &Documents,
 ) -> Result<(), ExportError> {
     let folder = dest.join("blobs/sha256");
     std::fs::create_dir_all(&folder).map_err(ExportError::io("creating", &folder))?;
-    for digest in blobs {
-        let path = folder.join(digest.hex());
-        let mut reader = images.store().blobs().reader(digest)?;
-        replace(&path, &mut reader)?;
+    for blob in blobs {
+        let mut content = blob.open()?;
+        replace(&folder.join(blob.descriptor.digest.hex()), &mut content)?;
     }
     for (name, bytes) in documents {
         replace(&dest.join(name), &mut &bytes[..])?;

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use rbuild_tree::compress::Compression;
 
-use crate::error::BuildError;
-use crate::request::OutputSpec;
+use crate::ExportError;
+use crate::output::OutputSpec;
+
+/// The seconds of the years 1 to 9999, which images can tell.
+pub const EPOCHS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// The attributes of one output, each to be taken once.
 pub(crate) struct Attributes<'a> {
@@ -22,20 +25,26 @@ impl<'a> Attributes<'a> {
         self.left.remove(name)
     }
 
-    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, BuildError> {
+    /// Takes a flag; like those of BuildKit it may stand without a value, and has Go's forms of booleans.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, ExportError> {
         match self.take(name).as_deref() {
             None => Ok(None),
-            Some("" | "true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
+            Some("" | "1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(Some(false)),
             Some(other) => Err(self.invalid(name, other, "expected true or false")),
         }
     }
 
-    pub(crate) fn invalid(&self, name: &str, value: &str, reason: &str) -> BuildError {
-        BuildError::Input(format!("output type={}: `{name}={value}`: {reason}", self.spec.kind))
+    pub(crate) fn invalid(&self, name: &str, value: &str, reason: &str) -> ExportError {
+        ExportError::Attribute {
+            kind: self.spec.kind.clone(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+            reason: reason.to_owned(),
+        }
     }
 
-    pub(crate) fn compression(&mut self) -> Result<Compression, BuildError> {
+    pub(crate) fn compression(&mut self) -> Result<Compression, ExportError> {
         let level = self.take("compression-level");
         let number = |default: u32, most: u32, attributes: &Self| match level.as_deref() {
             None => Ok(default),
@@ -55,24 +64,36 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    pub(crate) fn epoch(&mut self) -> Result<Option<Option<i64>>, BuildError> {
+    pub(crate) fn epoch(&mut self) -> Result<Option<Option<i64>>, ExportError> {
         match self.take("source-date-epoch").as_deref() {
             None => Ok(None),
-            Some("") => Ok(Some(None)),
-            Some(text) => match text.parse() {
-                Ok(seconds) if rbuild_lower::EPOCHS.contains(&seconds) => Ok(Some(Some(seconds))),
-                _ => {
+            Some(text) => match parse_epoch(text) {
+                Some(epoch) => Ok(Some(epoch)),
+                None => {
                     Err(self.invalid("source-date-epoch", text, "expected seconds since 1970, in the years 1 to 9999"))
                 }
             },
         }
     }
 
-    /// Attributes that belong to what is not there yet are refused, not ignored.
-    pub(crate) fn finish(self) -> Result<(), BuildError> {
+    /// Returns what nobody took.
+    pub(crate) fn rest(self) -> BTreeMap<String, String> {
+        self.left
+    }
+
+    /// Attributes that nobody knows are refused, not ignored.
+    pub(crate) fn finish(self) -> Result<(), ExportError> {
         match self.left.iter().next() {
             None => Ok(()),
             Some((name, value)) => Err(self.invalid(name, value, "this attribute is not supported")),
         }
     }
+}
+
+/// Reads seconds since 1970; an empty text means that there is no epoch.
+pub(crate) fn parse_epoch(text: &str) -> Option<Option<i64>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    text.parse().ok().filter(|seconds| EPOCHS.contains(seconds)).map(Some)
 }
