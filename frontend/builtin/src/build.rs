@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
+use rbuild_dockerfile::Diagnostic;
 use rbuild_dockerfile::render::Color;
-use rbuild_lower::{Input, Lowered, MainContext, Request, Subrequest, answer, lower, read as parse};
+use rbuild_lower::{Input, LowerError, Lowered, MainContext, Request, Subrequest, answer, lower, read as parse};
 use rbuild_oci::Platform;
 use rbuild_tree::pattern::Matcher;
 
@@ -16,7 +17,7 @@ use crate::dockerfile::{self, Read};
 use crate::error::BuiltinError;
 use crate::host::Host;
 use crate::place::Place;
-use crate::{ignore, inputs, place, question, results, scan, syntax};
+use crate::{convert, ignore, inputs, place, question, results, scan, syntax};
 
 /// Answers a request. Nothing of the result is evaluated; what the frontend itself must know of the context (the
 /// Dockerfile, ignore files, what is behind an address) is asked of the host.
@@ -36,7 +37,7 @@ pub async fn build(asked: Asked<'_>, host: &dyn Host) -> Result<Answered, Builti
     if let Checked::Elsewhere(error) = checked {
         return Err(error);
     }
-    let request = request(&attributes, place, inputs, &read, session_of, host).await?;
+    let request = request(&attributes, place, inputs, &read, asked.session, host).await?;
     let ignore = match &request.context {
         MainContext::Local { exclude, .. } => Matcher::new(exclude)
             .map_err(|error| BuiltinError::Request(format!("failed to read dockerignore patterns: {error}")))?,
@@ -51,19 +52,22 @@ pub async fn build(asked: Asked<'_>, host: &dyn Host) -> Result<Answered, Builti
 }
 
 /// Joins what the attributes say with what was found of the context.
-async fn request<'a>(
+async fn request(
     attributes: &Attributes<'_>,
     place: Place,
     inputs: BTreeMap<String, Input>,
     read: &Read,
-    session_of: impl Fn(&str) -> Option<&'a str>,
+    session: Option<&str>,
     host: &dyn Host,
 ) -> Result<Request, BuiltinError> {
     let context = match place.context {
         MainContext::Local { name, .. } => {
             let exclude = match &read.ignore {
                 Some(bytes) => ignore::patterns(&format!("{}.dockerignore", place.filename), bytes)?,
-                None => ignore::of_context(&name, session_of(&name), host).await?,
+                None => {
+                    let own = attributes.request.local_sessions.get(&name).map(String::as_str);
+                    ignore::of_context(&name, own.or(session), host).await?
+                }
             };
             MainContext::Local { name, exclude }
         }
@@ -73,7 +77,7 @@ async fn request<'a>(
         context,
         context_directory: place.directory,
         inputs,
-        session: session_of("").map(str::to_owned),
+        session: session.map(str::to_owned),
         filename: place.filename,
         origin: read.info.definition.clone(),
         ..attributes.request.clone()
@@ -92,16 +96,23 @@ impl Frontend<'_> {
     /// Answers a question; the first platform is the one it is about.
     async fn answer(&self, name: &str) -> Result<Answered, BuiltinError> {
         let request = Request { platform: self.attributes.platforms.first().cloned(), ..self.request.clone() };
+        if name == convert::NAME {
+            self.refuse_empty()?;
+            let lowered = self.told(vec![self.lower(request).await])?;
+            let definition = lowered.into_iter().next().map(|lowered| lowered.definition);
+            return convert::answered(&definition.unwrap_or_default());
+        }
         let asked = Subrequest::named(name).ok_or_else(|| BuiltinError::Subrequest(name.to_owned()))?;
         if asked == Subrequest::Outline {
             self.refuse_empty()?;
         }
         let answer = answer(asked, &self.read.text, &request, &self.asking, Color::Never).await;
-        Ok(question::answered(answer.map_err(|error| self.refused(error.diagnostics))?))
+        Ok(question::answered(answer.map_err(|error| self.read.refused(error.diagnostics))?))
     }
 
     /// Lowers the Dockerfile for each platform.
     async fn results(&self, build_platform: &Platform) -> Result<Answered, BuiltinError> {
+        self.refuse_empty()?;
         let wanted: Vec<Option<Platform>> = match self.attributes.platforms.as_slice() {
             [] => vec![None],
             several => several.iter().cloned().map(Some).collect(),
@@ -112,11 +123,9 @@ impl Frontend<'_> {
             }
             None => None,
         };
-        let lowering = wanted.into_iter().enumerate().map(|(index, platform)| {
-            let request = Request { platform, ..self.request.clone() };
-            self.lower(request, index == 0)
-        });
-        let lowered = try_join_all(lowering).await?;
+        let requests = wanted.into_iter().map(|platform| Request { platform, ..self.request.clone() });
+        let answers = join_all(requests.map(|request| self.lower(request))).await;
+        let lowered = self.told(answers)?;
         let platforms = &self.attributes.platforms;
         let exported = results::platforms(platforms, build_platform, &lowered);
         let attestations = match &scanner {
@@ -126,17 +135,23 @@ impl Frontend<'_> {
         Ok(Answered { attestations, ..results::answered(exported, lowered, self.attributes.multi_platform) })
     }
 
-    /// Lowers the Dockerfile for one platform; warnings are told once for all of them.
-    async fn lower(&self, request: Request, warns: bool) -> Result<Lowered, BuiltinError> {
-        self.refuse_empty()?;
+    /// Lowers the Dockerfile for one platform.
+    async fn lower(&self, request: Request) -> Result<Lowered, LowerError> {
         let text = &self.read.text;
-        let dockerfile = parse(text, &request).map_err(|error| self.refused(error.diagnostics))?;
-        let lowered = lower(&dockerfile, text, &request, &self.asking).await;
-        let lowered = lowered.map_err(|error| self.refused(error.diagnostics))?;
-        if warns {
-            self.read.warn(&lowered.warnings, self.asking.host);
-        }
-        Ok(lowered)
+        let dockerfile = parse(text, &request)?;
+        lower(&dockerfile, text, &request, &self.asking).await
+    }
+
+    /// Tells the warnings, which are the same for each platform, and returns the first error.
+    fn told(&self, answers: Vec<Result<Lowered, LowerError>>) -> Result<Vec<Lowered>, BuiltinError> {
+        let found = |answer: &Result<Lowered, LowerError>| match answer {
+            Ok(lowered) => lowered.warnings.clone(),
+            Err(error) => error.diagnostics.clone(),
+        };
+        let first: Vec<Diagnostic> = answers.first().map(found).unwrap_or_default();
+        self.read.warn(&first, self.asking.host);
+        let lowered: Result<_, LowerError> = answers.into_iter().collect();
+        lowered.map_err(|error| self.read.refused(error.diagnostics))
     }
 
     fn refuse_empty(&self) -> Result<(), BuiltinError> {
@@ -144,11 +159,5 @@ impl Frontend<'_> {
             true => Err(BuiltinError::Request("the Dockerfile cannot be empty".to_owned())),
             false => Ok(()),
         }
-    }
-
-    /// Tells the warnings that come before errors, and returns the errors.
-    fn refused(&self, found: Vec<rbuild_dockerfile::Diagnostic>) -> BuiltinError {
-        self.read.warn(&found, self.asking.host);
-        self.read.refused(found)
     }
 }

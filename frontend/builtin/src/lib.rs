@@ -14,6 +14,7 @@ mod attributes;
 mod bridge;
 mod build;
 mod caps;
+mod convert;
 mod dockerfile;
 mod error;
 mod host;

@@ -30,6 +30,8 @@ fn dockerfiles_that_cannot_be_built() {
     assert_eq!((lines, place.info.filename.as_str(), place.ranges.len()), (vec![4], "Dockerfile", 1));
     assert!(place.info.definition.is_some() && place.info.data.starts_with(b"FROM alpine"));
     assert_eq!((diagnostics.len(), table.warnings.lock().unwrap().len()), (2, 1), "the warning is told");
+    ask(&table, &["platform=linux/amd64,linux/arm64"]).unwrap_err();
+    assert_eq!(table.warnings.lock().unwrap().len(), 2, "and once for all platforms");
 
     for (dockerfile, attributes, expect) in [
         ("FROM missing\n", &[][..], "missing: docker.io/library/missing:latest: not found"),

@@ -67,6 +67,7 @@ fn questions() {
         ("frontend.outline", "\"name\": \"last\"", 3),
         ("frontend.lint", "\"ruleName\": \"MaintainerDeprecated\"", 4),
         ("frontend.subrequests.describe", "\"frontend.subrequests.describe\"", 3),
+        ("frontend.subrequests.describe", "\"frontend.outline\"", 3),
     ] {
         let answered = ask(&table, &[&format!("requestid={name}")]).unwrap();
         assert!(metadata(&answered, "result.json").contains(expect), "{name}: {}", metadata(&answered, "result.json"));
@@ -77,6 +78,37 @@ fn questions() {
     assert_eq!(metadata(&lint, "result.statuscode"), "1");
     let broken = ask(&client("FROM alpine\nFNORD x\n"), &["requestid=frontend.lint"]).unwrap();
     assert!(metadata(&broken, "result.json").contains("unknown instruction: FNORD"));
+}
+
+#[test]
+fn graphs_as_json() {
+    let dockerfile = "FROM alpine\nRUN --mount=type=cache,target=/c,sharing=locked --network=none x\n\
+        COPY --chown=0:u --chmod=755 a /\nCOPY <<x /y\nz<\nx\n";
+    let answered = ask(&client(dockerfile), &["requestid=frontend.convertllb", "memory=5"]).unwrap();
+    assert_eq!((metadata(&answered, "version"), answered.metadata.len()), ("0.1.0", 2));
+    let json: serde_json::Value = serde_json::from_str(metadata(&answered, "result.json")).unwrap();
+    let ops = json["def"].as_object().unwrap();
+    let all: Vec<&serde_json::Value> = ops.values().collect();
+    let find = |kind: &str| all.iter().find(|op| op.get(kind).is_some()).unwrap();
+    let exec = &find("exec")["exec"];
+    assert_eq!((&exec["network"], &exec["meta"]["cwd"]), (&"NONE".into(), &"/".into()));
+    assert_eq!(exec["mounts"][1]["cacheOpt"]["sharing"], "LOCKED");
+    assert_eq!((&exec["mounts"][1]["mountType"], &exec["mounts"][1]["output"]), (&"CACHE".into(), &"-1".into()));
+    let copies: Vec<_> = all.iter().filter_map(|op| op.get("file")?["actions"][0].get("copy")).collect();
+    assert!(copies.iter().any(|copy| copy["owner"]["user"]["byID"] == 0 && copy["mode"] == 0o755), "{copies:?}");
+    assert!(copies.iter().any(|copy| copy["owner"]["group"]["byName"]["name"] == "u"), "{copies:?}");
+    assert!(all.iter().any(|op| op["file"]["actions"][0]["mkfile"]["data"] == "ejwK"));
+    assert_eq!(find("source")["platform"], serde_json::json!({"Architecture": "amd64", "OS": "linux"}));
+    let known: Vec<_> = json["metadata"].as_object().unwrap().values().collect();
+    assert!(known.iter().any(|known| known["linux_resources"]["memory"] == 5), "{known:?}");
+    assert_eq!(json["source"]["infos"][0]["definition"]["def"].as_array().unwrap().len(), 2);
+    assert!(
+        json["source"]["locations"]
+            .as_object()
+            .unwrap()
+            .values()
+            .any(|at| at["locations"][0]["ranges"][0]["start"]["line"] == 2)
+    );
 }
 
 #[test]
