@@ -19,7 +19,7 @@ use url::form_urlencoded::Serializer;
 use crate::call::{Endpoint, Trouble};
 use crate::challenge::{Bearer, Challenge};
 use crate::client::Client;
-use crate::credential::Credential;
+use crate::credential::{Credential, CredentialError, CredentialStore, FetchedToken, TokenRequest};
 use crate::realm::{self, Realm};
 use crate::scope::Scopes;
 use crate::transport::{Payload, Request};
@@ -125,6 +125,9 @@ impl Client {
         if let Some(found) = grants.find(scopes) {
             return Ok(found);
         }
+        if let Some(grant) = self.fetched(endpoint, challenges, scopes).await? {
+            return Ok(grants.add(grant));
+        }
         let credential = self.credential(&endpoint.registry).await?;
         let grant = self.grant(endpoint, challenges, scopes, credential.as_ref()).await?;
         Ok(grants.add(grant))
@@ -161,10 +164,46 @@ impl Client {
         }
     }
 
+    /// Returns a token that the keeper of the credentials fetched itself, if a token is wanted and it does that.
+    async fn fetched(
+        &self,
+        endpoint: &Endpoint,
+        challenges: &[Challenge],
+        scopes: &Scopes,
+    ) -> Result<Option<Grant>, Error> {
+        let bearer = challenges.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer(bearer) => Some(bearer),
+            _ => None,
+        });
+        let Some(bearer) = bearer else { return Ok(None) };
+        let scopes = bearer.scope.as_deref().map(Scopes::parse).unwrap_or_default().union(scopes);
+        let wanted = TokenRequest {
+            registry: endpoint.registry.clone(),
+            realm: bearer.realm.clone(),
+            service: bearer.service.clone().unwrap_or_default(),
+            scopes: scopes.texts(),
+        };
+        let fetched = self.keeper(&endpoint.registry, move |store| store.token(&wanted)).await?;
+        let Some(FetchedToken { token, life }) = fetched else { return Ok(None) };
+        let life = life.unwrap_or(DEFAULT_LIFE).min(LONGEST_LIFE).mul_f32(0.9);
+        let action = format!("getting a token for {}", endpoint.registry);
+        let header = header(&format!("Bearer {token}"), endpoint, &action)?;
+        Ok(Some(Grant { header, scopes, all: false, until: Some(Instant::now() + life), serial: 0 }))
+    }
+
     async fn credential(&self, registry: &str) -> Result<Option<Credential>, Error> {
-        let store = Arc::clone(&self.options().credentials);
         let name = registry.to_owned();
-        let found = tokio::task::spawn_blocking(move || store.get(&name)).await;
+        self.keeper(registry, move |store| store.get(&name)).await
+    }
+
+    /// Asks whoever keeps the credentials, which may block.
+    async fn keeper<T: Send + 'static>(
+        &self,
+        registry: &str,
+        ask: impl FnOnce(&dyn CredentialStore) -> Result<T, CredentialError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(&self.options().credentials);
+        let found = tokio::task::spawn_blocking(move || ask(&*store)).await;
         let found = found.map_err(|error| Error::Setting {
             what: format!("credentials for {registry}"),
             reason: error.to_string(),

@@ -35,7 +35,9 @@ mod tls;
 mod transport;
 
 pub use client::Client;
-pub use credential::{Chain, Credential, CredentialError, CredentialStore, DockerConfig, NoCredentials};
+pub use credential::{
+    Chain, Credential, CredentialError, CredentialStore, DockerConfig, FetchedToken, NoCredentials, TokenRequest,
+};
 pub use download::{Download, Head};
 pub use error::{Error, ErrorCode};
 pub use login::{login, logout, verify};

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use docker_config::DockerConfig;
 
@@ -57,6 +58,40 @@ pub trait CredentialStore: Send + Sync {
     fn store(&self, registry: &str, credential: &Credential) -> Result<(), CredentialError>;
     /// Forgets a credential; returns whether there was one.
     fn erase(&self, registry: &str) -> Result<bool, CredentialError>;
+
+    /// Returns a token that whoever keeps the credentials got with them, so that we need not see them; none if
+    /// nobody does that, and tokens are asked for with what [`Self::get`] returns.
+    fn token(&self, _wanted: &TokenRequest) -> Result<Option<FetchedToken>, CredentialError> {
+        Ok(None)
+    }
+}
+
+/// A token that a registry wants to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// The registry's name.
+    pub registry: String,
+    /// The address of the token server, as the registry named it.
+    pub realm: String,
+    /// The service that the token is for.
+    pub service: String,
+    /// What it is to allow.
+    pub scopes: Vec<String>,
+}
+
+/// A token that somebody else fetched.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FetchedToken {
+    /// The token.
+    pub token: String,
+    /// How long it is good for from now on, if that is known.
+    pub life: Option<Duration>,
+}
+
+impl fmt::Debug for FetchedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchedToken").field("life", &self.life).finish_non_exhaustive()
+    }
 }
 
 /// Why a credential could not be looked up, kept or forgotten.
@@ -86,6 +121,12 @@ pub enum CredentialError {
     Helper {
         /// Its name, `docker-credential-…`.
         helper: String,
+        /// What went wrong, on one line.
+        reason: String,
+    },
+    /// Whoever keeps the credentials failed.
+    #[error("asking for credentials: {reason}")]
+    Keeper {
         /// What went wrong, on one line.
         reason: String,
     },
@@ -142,5 +183,14 @@ impl CredentialStore for Chain {
             erased |= store.erase(registry)?;
         }
         Ok(erased)
+    }
+
+    fn token(&self, wanted: &TokenRequest) -> Result<Option<FetchedToken>, CredentialError> {
+        for store in &self.0 {
+            if let Some(found) = store.token(wanted)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 }
