@@ -25,9 +25,7 @@ pub use file::{FileError, OwnerError};
 pub use inspect::FileRange;
 pub use resolve::resolve;
 pub use results::LayerResults;
-pub use session::{
-    Agent, Differ, Keep, Layout, LayoutBlobs, LocalDirectory, LocalForm, LocalRequest, Session,
-};
+pub use session::{Agent, Differ, Keep, Layout, LayoutBlobs, LocalDirectory, LocalForm, LocalRequest, Session};
 pub use source::git::GitError;
 pub use source::oci_layout::{LayoutImage, OciLayout};
 pub use value::{Local, Ref};

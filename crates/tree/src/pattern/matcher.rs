@@ -15,6 +15,8 @@ use super::{PatternError, clean};
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
     patterns: Vec<Pattern>,
+    /// How many of them form a list of their own before the others: what either matches is matched.
+    first: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +50,23 @@ impl Matcher {
                 compiled.push(Pattern::new(&clean(text))?);
             }
         }
-        Ok(Self { patterns: compiled })
+        Ok(Self { patterns: compiled, first: 0 })
+    }
+
+    /// Compiles two lists into what is to be ignored so that all that `include` matches remains, but for what
+    /// `exclude` matches. An empty `include` matches everything.
+    pub fn selecting<S: AsRef<str>>(include: &[S], exclude: &[S]) -> Result<Self, PatternError> {
+        let mut included: Vec<String> = Vec::new();
+        for pattern in include.iter().map(|pattern| pattern.as_ref().trim()).filter(|pattern| !pattern.is_empty()) {
+            if included.is_empty() {
+                included.push("**".to_owned());
+            }
+            included.push(pattern.strip_prefix('!').map_or_else(|| format!("!{pattern}"), str::to_owned));
+        }
+        let (mut matcher, excluded) = (Self::new(included)?, Self::new(exclude)?);
+        matcher.first = matcher.patterns.len();
+        matcher.patterns.extend(excluded.patterns);
+        Ok(matcher)
     }
 
     /// Returns whether there is no pattern at all.
@@ -84,9 +102,12 @@ impl Matcher {
 
     fn decide(&self, path: &[u8], parent: &ParentMatch) -> (bool, ParentMatch) {
         let mut scratch = Scratch::default();
-        let mut matched = false;
+        let (mut matched, mut matched_first) = (false, false);
         let mut own = vec![false; self.patterns.len()];
         for (index, pattern) in self.patterns.iter().enumerate() {
+            if index == self.first {
+                matched_first = std::mem::take(&mut matched);
+            }
             let inherited = parent.0.get(index).copied().unwrap_or(false);
             // A pattern that could change nothing is not asked, and counts as not matching below either.
             if !inherited && pattern.negated != matched {
@@ -97,7 +118,7 @@ impl Matcher {
                 matched = !pattern.negated;
             }
         }
-        (matched, ParentMatch(own))
+        (matched_first || matched, ParentMatch(own))
     }
 }
 

@@ -106,17 +106,7 @@ impl LocalSource {
         if self.request.metadata_only.is_some() {
             return Err(OpsError::Unsupported("the metadata of a directory that is read in place (metadatatransfer)"));
         }
-        let invalid = |error| OpsError::Tree(TreeError::from(error));
-        let exclude = self.request.exclude.iter().map(String::as_str);
-        if self.request.include.is_empty() {
-            return Matcher::new(exclude).map_err(invalid);
-        }
-        // What is not included is excluded first.
-        let included = self.request.include.iter().map(|pattern| match pattern.trim().strip_prefix('!') {
-            Some(taken_back) => taken_back.to_owned(),
-            None => format!("!{pattern}"),
-        });
-        let all = std::iter::once("**".to_owned()).chain(included);
-        Matcher::new(all.chain(exclude.map(str::to_owned))).map_err(invalid)
+        let ignored = Matcher::selecting(&self.request.include, &self.request.exclude);
+        ignored.map_err(|error| OpsError::Tree(TreeError::from(error)))
     }
 }

@@ -131,3 +131,22 @@ fn hostile_patterns_take_linear_time() {
     assert!(!matcher.matches(Path::new(&path)));
     assert!(start.elapsed().as_secs() < 5, "took {:?}", start.elapsed());
 }
+
+#[test]
+fn selecting_keeps_what_is_included_and_not_excluded() {
+    let table: [(&[&str], &[&str], &str, bool); 9] = [
+        (&[], &[], "a", false),
+        (&[], &["a"], "a", true),
+        (&["a"], &[], "a", false),
+        (&["a"], &[], "a/b", false),
+        (&["a"], &[], "b", true),
+        (&["a"], &["a/b"], "a/b", true),
+        (&["a"], &["*.md", "!x.md"], "x.md", true),
+        (&["*.md"], &["*.md", "!x.md"], "x.md", false),
+        (&["a", "!a/b"], &[], "a/b", true),
+    ];
+    for (include, exclude, path, ignored) in table {
+        let matcher = Matcher::selecting(include, exclude).unwrap();
+        assert_eq!(matcher.matches(Path::new(path)), ignored, "{include:?} {exclude:?} {path}");
+    }
+}
