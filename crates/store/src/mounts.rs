@@ -7,6 +7,10 @@
 //!                         /1/…        for a private mount while 0 is in use
 //! ```
 //!
+//! Copies of clients' directories lie here too, as `cachemounts/local-<hash of key>/…`: they are wanted by one
+//! build at a time, and may be pruned when none wants them. Beside their data stands the boot they were written in:
+//! a power cut may have taken contents whose sizes and times stayed.
+//!
 //! A lock file stays as long as its directory. A step that wants several mounts takes them in one call,
 //! in the order of their hashes, so that two steps never wait for each other.
 
@@ -22,6 +26,9 @@ use crate::error::{Context, Error, Result};
 use crate::lock::{self, LockMode};
 use crate::store::{make_dir, millis};
 use crate::{Store, gc, trash};
+
+/// What names of copies of clients' directories begin with.
+pub(crate) const LOCAL_PREFIX: &str = "local-";
 
 /// Who may use a cache mount at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +140,37 @@ impl<'a> CacheMounts<'a> {
         Ok(requests.iter().map(|request| find(&request.id).expect("each requested id was taken")).collect())
     }
 
+    /// Takes a directory for a copy of a client's directory: the one that held its last copy if nobody uses that,
+    /// else one of its own. What `key` says decides about its identity, `description` is for people.
+    ///
+    /// # Errors
+    /// If a directory or lock cannot be made.
+    pub fn copy_of_local(&self, key: &str, description: &str) -> Result<CacheMount> {
+        let request = CacheMountRequest { id: description.to_owned(), sharing: Sharing::Private, reset: false };
+        // No id of a cache mount has such a name.
+        let mut mount = self.take(&format!("{LOCAL_PREFIX}{}", hash(key)), &request)?;
+        let boot_path = mount.slot.join("boot");
+        let boot = self.store.boot();
+        if !mount.fresh && fs::read_to_string(&boot_path).ok().as_deref() == Some(boot) {
+            return Ok(mount);
+        }
+        if !mount.fresh {
+            self.make_slot(&mount)?;
+        }
+        fs::write(&boot_path, boot).on("writing", &boot_path)?;
+        mount.seeded()?;
+        Ok(mount)
+    }
+
+    /// Makes an empty directory for a mount, which is locked.
+    fn make_slot(&self, mount: &CacheMount) -> Result<()> {
+        trash::discard(&self.store.shared.layout, &mount.slot)?;
+        make_dir(&mount.slot)?;
+        make_dir(&mount.path())?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(mount.path(), mode).on("restricting", &mount.path())
+    }
+
     fn take(&self, hash: &str, request: &CacheMountRequest) -> Result<CacheMount> {
         let directory = self.store.shared.layout.cache_mounts().join(hash);
         for number in 0_u32.. {
@@ -178,11 +216,7 @@ impl<'a> CacheMounts<'a> {
         }
         mount.fresh = exclusive && (request.reset || !ready);
         if mount.fresh {
-            trash::discard(&self.store.shared.layout, &mount.slot)?;
-            make_dir(&mount.slot)?;
-            make_dir(&mount.path())?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(mount.path(), mode).on("restricting", &mount.path())?;
+            self.make_slot(&mount)?;
         } else if exclusive && !mount.share()? {
             return self.take(hash, request);
         }

@@ -23,7 +23,7 @@ pub enum Kind {
     Internal,
     /// A frontend.
     Frontend,
-    /// The memory of a build context.
+    /// The memory of a build context, or a copy of one.
     Local,
     /// A git checkout.
     Git,
@@ -152,9 +152,10 @@ impl Store {
             c.prepare_cached("SELECT hash, slot, id, created, used, uses FROM cache_mounts ORDER BY hash, slot")?
                 .query_map([], |row| {
                     let (hash, slot): (String, u32) = (row.get(0)?, row.get(1)?);
+                    let is_local = hash.starts_with(mounts::LOCAL_PREFIX);
                     let record = Record {
                         id: format!("mount/{hash}/{slot}"),
-                        kind: Kind::CacheMount,
+                        kind: if is_local { Kind::Local } else { Kind::CacheMount },
                         size: 0,
                         shared: false,
                         in_use: false,
