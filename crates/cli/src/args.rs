@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Logout(command::logout::Args),
     Du(command::du::Args),
     Prune(command::prune::Args),
+    Serve(Box<command::serve::Args>),
+    DialStdio(command::dial_stdio::Args),
     Version(command::version::Args),
     Info(command::info::Args),
     Completion(command::completion::Args),
@@ -81,6 +83,8 @@ const COMMANDS: &[&str] = &[
     "logout",
     "du",
     "prune",
+    "serve",
+    "dial-stdio",
     "version",
     "info",
     "completion",
@@ -99,6 +103,16 @@ pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
         args.insert(at, "build".into());
     }
     args
+}
+
+/// Returns the arguments of another program, its name first, if we are called by its name or as `rbuild NAME`.
+pub(crate) fn called_as(args: &[OsString], name: &str) -> Option<Vec<OsString>> {
+    let is = |word: &OsString| std::path::Path::new(word).file_name().is_some_and(|file| file == name);
+    match args {
+        [own, ..] if is(own) => Some(args.to_vec()),
+        [_, word, ..] if word == name => Some(args[1..].to_vec()),
+        _ => None,
+    }
 }
 
 /// Returns the first word after the global flags.
@@ -154,6 +168,19 @@ mod tests {
         check("rbuild imags", "rbuild imags");
         check("rbuild --help", "rbuild --help");
         check("rbuild", "rbuild");
+    }
+
+    #[test]
+    fn other_programs_are_called_by_their_names() {
+        let words = |text: &str| -> Vec<OsString> { text.split_whitespace().map(OsString::from).collect() };
+        for (given, expected) in [
+            ("/usr/bin/buildkitd --debug", Some("/usr/bin/buildkitd --debug")),
+            ("rbuild buildkitd --addr x", Some("buildkitd --addr x")),
+            ("rbuild build buildkitd", None),
+            ("buildctl debug workers", None),
+        ] {
+            assert_eq!(called_as(&words(given), "buildkitd"), expected.map(words), "{given}");
+        }
     }
 
     #[test]

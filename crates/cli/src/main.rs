@@ -24,9 +24,15 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|name| name.as_bytes() == rbuild_sandbox::INIT_NAME.as_bytes()) {
         return ExitCode::from(rbuild_sandbox::init_main());
     }
+    rbuild_sys::pidfd::ignore_file_size_signal();
+    if let Some(arguments) = args::called_as(&arguments, "buildkitd") {
+        return command::buildkitd::main(arguments);
+    }
+    if let Some(arguments) = args::called_as(&arguments, "buildctl") {
+        return command::buildctl::main(arguments);
+    }
     let arguments = args::with_default_command(arguments);
     let is_run = args::command(&arguments).is_some_and(|word| word == "run");
-    rbuild_sys::pidfd::ignore_file_size_signal();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return clap_exit(&error, if is_run { 125 } else { 2 }),
@@ -67,10 +73,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Completion(args) => return command::completion::run(&args),
         Command::Version(args) => return command::version::run(&args),
-        _ => {}
+        Command::DialStdio(args) => return command::dial_stdio::run(&args),
+        // The daemon takes over sockets before it enters.
+        Command::Serve(args) => return command::serve::run(*args, &cli.global),
+        command => in_world(command, &cli.global),
     }
-    let world = World::enter(&cli.global)?;
-    let done = match cli.command {
+}
+
+fn in_world(command: Command, global: &args::Global) -> Result<(), Failure> {
+    let world = World::enter(global)?;
+    let done = match command {
         Command::Build(args) => command::build::run(*args, &world),
         Command::Check(args) => command::check::run(&args, &world),
         Command::Explain(args) => command::explain::run(&args, &world),
@@ -89,7 +101,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Du(args) => command::du::run(&args, &world),
         Command::Prune(args) => command::prune::run(&args, &world),
         Command::Info(args) => command::info::run(&args, &world),
-        Command::Completion(_) | Command::Version(_) => Ok(()),
+        Command::Completion(_) | Command::Version(_) | Command::DialStdio(_) | Command::Serve(_) => Ok(()),
     };
     world.leave();
     done

@@ -48,4 +48,13 @@ pub enum DaemonError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] rbuild_store::Error),
+    /// The cache or the history cannot be opened.
+    #[error("opening the store's memory")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl DaemonError {
+    pub(crate) fn engine(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }

@@ -8,12 +8,21 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use rbuild_buildkit_api::services::health::health_server::HealthServer;
+use rbuild_buildkit_api::services::reflection::server_reflection_server as reflection_server;
+use rbuild_buildkit_api::services::reflection_alpha::server_reflection_server as reflection_alpha_server;
+use rbuild_buildkit_api::services::traces::trace_service_server::TraceServiceServer;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
+
+use crate::health::HealthService;
+use crate::reflection::ReflectionService;
+use crate::traces::TraceSink;
 
 type Handler = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>;
 
@@ -45,6 +54,20 @@ impl Routes {
     {
         Arc::make_mut(&mut self.services).insert(S::NAME, BoxCloneSyncService::new(service));
         self
+    }
+
+    /// Adds what every daemon serves: whether it is well, and a sink for traces.
+    #[must_use]
+    pub fn with_health(self, stop: CancellationToken) -> Self {
+        self.with(HealthServer::new(HealthService::new(stop))).with(TraceServiceServer::new(TraceSink))
+    }
+
+    /// Adds a service that tells the names of those that were added before.
+    #[must_use]
+    pub fn with_reflection(self) -> Self {
+        let reflection = ReflectionService::new(self.names().map(str::to_owned));
+        self.with(reflection_server::ServerReflectionServer::new(reflection.clone()))
+            .with(reflection_alpha_server::ServerReflectionServer::new(reflection))
     }
 
     /// Returns the names of the services.

@@ -6,34 +6,23 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use hyper_util::rt::TokioIo;
 use rbuild_buildkit_api::health::{HealthCheckRequest, ServingStatus};
 use rbuild_buildkit_api::reflection::{Answer, Question, ReflectionRequest};
 use rbuild_buildkit_api::services::health::health_client::HealthClient;
-use rbuild_buildkit_api::services::health::health_server::HealthServer;
 use rbuild_buildkit_api::services::reflection::server_reflection_client::ServerReflectionClient;
-use rbuild_buildkit_api::services::reflection::server_reflection_server::ServerReflectionServer;
 use rbuild_buildkit_api::services::traces::trace_service_client::TraceServiceClient;
-use rbuild_buildkit_api::services::traces::trace_service_server::TraceServiceServer;
 use rbuild_buildkit_api::traces::ExportRequest;
 use rbuild_daemon::DaemonError;
 use rbuild_daemon::address::Address;
-use rbuild_daemon::health::HealthService;
 use rbuild_daemon::listen::{self, Access, Listener, Opening};
 use rbuild_daemon::log::Log;
-use rbuild_daemon::reflection::ReflectionService;
 use rbuild_daemon::routes::Routes;
 use rbuild_daemon::serve::serve;
-use rbuild_daemon::traces::TraceSink;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 fn routes(stop: &CancellationToken) -> Routes {
-    let routes = Routes::new()
-        .with(HealthServer::new(HealthService::new(stop.clone())))
-        .with(TraceServiceServer::new(TraceSink));
-    let names: Vec<String> = routes.names().map(str::to_owned).collect();
-    routes.with(ServerReflectionServer::new(ReflectionService::new(names)))
+    Routes::new().with_health(stop.clone()).with_reflection()
 }
 
 async fn open(path: &Path, access: Access) -> Result<Vec<Listener>, DaemonError> {
@@ -41,12 +30,7 @@ async fn open(path: &Path, access: Access) -> Result<Vec<Listener>, DaemonError>
 }
 
 async fn connect(path: &Path) -> Channel {
-    let path = path.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    Endpoint::from_static("http://localhost").connect_with_connector(connector).await.expect("the daemon listens")
+    rbuild_daemon::client::connect(&Address::Unix(path.to_owned())).await.expect("the daemon listens")
 }
 
 async fn ask_all(channel: Channel) {

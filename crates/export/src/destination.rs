@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rbuild_images::Images;
@@ -41,7 +42,7 @@ pub trait Destination: Send + Sync {
     /// If the files cannot be read, or the destination does not take them.
     fn directory(
         &self,
-        tree: &dyn FileTree,
+        tree: Arc<dyn FileTree>,
         mode: DirectoryMode,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError>;
@@ -116,7 +117,7 @@ impl Destination for LocalFiles {
 
     fn directory(
         &self,
-        tree: &dyn FileTree,
+        tree: Arc<dyn FileTree>,
         mode: DirectoryMode,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
@@ -128,7 +129,7 @@ impl Destination for LocalFiles {
             DirectoryMode::Copy => Unnamed::Keep,
             DirectoryMode::Delete => Unnamed::Delete,
         };
-        export_directory(tree, &self.dest, unnamed, progress)
+        export_directory(&*tree, &self.dest, unnamed, progress)
     }
 
     fn content(&self, blobs: &mut dyn Iterator<Item = Blob<'_>>, documents: &Documents) -> Result<(), ExportError> {

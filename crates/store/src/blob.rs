@@ -176,15 +176,45 @@ impl<'a> Blobs<'a> {
     pub fn list(&self) -> Result<Vec<BlobInfo>> {
         self.store.database().read("listing blobs", |c| {
             c.prepare_cached("SELECT digest, size, disk, created FROM blobs ORDER BY digest")?
-                .query_map([], |row| {
-                    Ok(BlobInfo {
-                        digest: digest_at(row, 0)?,
-                        size: row.get(1)?,
-                        disk: row.get(2)?,
-                        created: time(row.get(3)?),
-                    })
-                })?
+                .query_map([], info)?
                 .collect()
+        })
+    }
+
+    /// Keeps a blob for a long-lived owner until it is [`unpin`](Self::unpin)ned; returns whether it is there. For
+    /// transactions of rooms above, whose rows refer to the blob.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub fn pin(tx: &Transaction<'_>, owner: &str, digest: &Digest) -> rusqlite::Result<bool> {
+        if find(tx, digest)?.is_none() {
+            return Ok(false);
+        }
+        tx.prepare_cached("INSERT OR IGNORE INTO blob_pins(owner, digest) VALUES(?1, ?2)")?
+            .execute(params![owner, digest.as_bytes()])?;
+        Ok(true)
+    }
+
+    /// Gives up all that an owner has pinned.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub fn unpin(tx: &Transaction<'_>, owner: &str) -> rusqlite::Result<()> {
+        tx.prepare_cached("DELETE FROM blob_pins WHERE owner = ?1")?.execute([owner]).map(|_| ())
+    }
+
+    /// Lists the blobs that owners with such names have pinned.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn pinned(&self, owners: &str) -> Result<Vec<BlobInfo>> {
+        self.store.database().read("listing pinned blobs", |c| {
+            c.prepare_cached(
+                "SELECT digest, size, disk, created FROM blobs WHERE digest IN
+                    (SELECT digest FROM blob_pins WHERE substr(owner, 1, length(?1)) = ?1) ORDER BY digest",
+            )?
+            .query_map([owners], info)?
+            .collect()
         })
     }
 
@@ -272,6 +302,10 @@ impl<'a> Blobs<'a> {
         let reason = format!("its file has {} bytes instead of {size}", metadata.size());
         Err(Error::Corrupt { digest: *digest, reason })
     }
+}
+
+fn info(row: &Row<'_>) -> rusqlite::Result<BlobInfo> {
+    Ok(BlobInfo { digest: digest_at(row, 0)?, size: row.get(1)?, disk: row.get(2)?, created: time(row.get(3)?) })
 }
 
 fn lease_blob(store: &Store, tx: &Transaction<'_>, digest: &Digest) -> Result<Option<Entry>, Failure> {

@@ -61,6 +61,8 @@ impl Database {
             database.create_tables()?;
         }
         database.check_version()?;
+        let (room, version, tables) = schema::BLOB_PINS;
+        database.ensure_schema(room, version, |tx, _| tx.execute_batch(tables))?;
         Ok(database)
     }
 

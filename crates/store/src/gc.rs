@@ -27,7 +27,8 @@ const DEAD_LAYER: &str = "id NOT IN (SELECT layer FROM image_layers) AND id NOT 
     AND id NOT IN (SELECT layer FROM lease_layers) AND id NOT IN (SELECT layer FROM pins)";
 /// Nothing refers to the blob.
 const FREE_BLOB: &str = "digest NOT IN (SELECT digest FROM layer_blobs)
-    AND digest NOT IN (SELECT digest FROM image_blobs) AND digest NOT IN (SELECT digest FROM lease_blobs)";
+    AND digest NOT IN (SELECT digest FROM image_blobs) AND digest NOT IN (SELECT digest FROM lease_blobs)
+    AND digest NOT IN (SELECT digest FROM blob_pins)";
 
 /// What was freed.
 #[derive(Debug, Clone, Default)]

@@ -55,6 +55,7 @@
 //!
 //! ```text
 //!   image names ─▶ images ─▶ blobs (manifest, config)      lease of a running session ─▶ layers, blobs
+//!   pins of rooms above ─▶ layers, blobs
 //!                     └────▶ layers ─▶ tree, blobs ◀─ results of the solver ◀─ the solver's own tables
 //! ```
 //!

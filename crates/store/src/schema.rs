@@ -102,3 +102,16 @@ CREATE TABLE builds(
     started INTEGER NOT NULL, finished INTEGER, detail TEXT NOT NULL
 );
 ";
+
+/// The tables of pinned blobs, which older stores get when they are opened.
+pub(crate) const BLOB_PINS: (&str, u32, &str) = (
+    "blob pins",
+    1,
+    "
+CREATE TABLE blob_pins(
+    owner TEXT NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY(owner, digest)
+) WITHOUT ROWID;
+CREATE INDEX blob_pins_by_digest ON blob_pins(digest);
+",
+);

@@ -229,7 +229,7 @@ pub(crate) fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     }
     let layers = layers(connection, &of_layers)?;
     let images = digests(connection, "SELECT DISTINCT digest FROM image_blobs")?;
-    let leased = digests(connection, "SELECT DISTINCT digest FROM lease_blobs")?;
+    let leased = digests(connection, "SELECT digest FROM lease_blobs UNION SELECT digest FROM blob_pins")?;
     let blobs = connection
         .prepare_cached("SELECT digest, created FROM blobs ORDER BY digest")?
         .query_map([], |row| Ok((digest_at(row, 0)?, time(row.get(1)?))))?

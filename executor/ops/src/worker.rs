@@ -98,7 +98,8 @@ impl Worker {
         &self.network
     }
 
-    pub(crate) fn session(&self) -> &dyn Session {
+    /// Returns the client's side.
+    pub fn session(&self) -> &dyn Session {
         &*self.session
     }
 

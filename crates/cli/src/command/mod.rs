@@ -1,10 +1,13 @@
 //! One file for each command.
 
 pub(crate) mod build;
+pub(crate) mod buildctl;
 pub(crate) mod builder;
+pub(crate) mod buildkitd;
 pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod completion;
+pub(crate) mod dial_stdio;
 pub(crate) mod du;
 pub(crate) mod explain;
 pub(crate) mod history;
@@ -20,5 +23,6 @@ pub(crate) mod push;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod serve;
 pub(crate) mod tag;
 pub(crate) mod version;

@@ -27,12 +27,12 @@ impl Work<'_> {
         if !split && sources.len() > 1 || mode == DirectoryMode::Delete {
             let tree = Merged::new(sources);
             tree.check()?;
-            self.copy(destination, &tree, mode, "copying files")?;
+            self.copy(destination, Arc::new(tree), mode, "copying files")?;
             return Ok(Exported::default());
         }
         for source in sources {
             let name = if split { format!("copying files {}", source.name) } else { "copying files".to_owned() };
-            self.copy(destination, &*plain(source), mode, &name)?;
+            self.copy(destination, plain(source).into(), mode, &name)?;
         }
         Ok(Exported::default())
     }
@@ -40,7 +40,7 @@ impl Work<'_> {
     fn copy(
         &self,
         destination: &dyn Destination,
-        tree: &dyn FileTree,
+        tree: Arc<dyn FileTree>,
         mode: DirectoryMode,
         name: &str,
     ) -> Result<(), ExportError> {

@@ -1,0 +1,149 @@
+//! What sources are, asked before they are fetched: the configuration of an image, the commit of a branch.
+
+use std::path::Path;
+
+use rbuild_buildkit_api::gateway::{
+    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
+    ResolveSourceMetaResponse,
+};
+use rbuild_graph::{Builder, pb, source};
+use rbuild_images::{Mode, Resolved};
+use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_ops::{LayoutImage, OciLayout};
+use tonic::Code;
+
+use crate::build::Build;
+use crate::fault::Fault;
+use crate::shown::shown;
+
+/// The kind of resolver that looks into a client's OCI layout.
+const LAYOUT: i32 = 1;
+
+/// Returns an image's digest and configuration.
+pub(super) async fn image_config(
+    build: &Build,
+    request: ResolveImageConfigRequest,
+) -> Result<ResolveImageConfigResponse, Fault> {
+    let reference = Reference::parse(&request.r#ref)
+        .map_err(|error| Fault::of(&error).context(&format!("could not parse reference {:?}", request.r#ref)))?;
+    let scheme = if request.resolver_type == LAYOUT { source::OCI_LAYOUT } else { source::DOCKER_IMAGE };
+    let mut attrs = std::collections::BTreeMap::new();
+    if request.resolver_type == LAYOUT {
+        attrs.insert(source::attr::OCI_LAYOUT_STORE_ID.to_owned(), request.store_id);
+        attrs.insert(source::attr::OCI_LAYOUT_SESSION_ID.to_owned(), request.session_id);
+    }
+    let asked = ResolveSourceMetaRequest {
+        source: Some(pb::SourceOp { identifier: format!("{scheme}{reference}"), attrs }),
+        platform: request.platform,
+        log_name: request.log_name,
+        resolve_mode: request.resolve_mode,
+        source_policies: request.source_policies,
+        ..ResolveSourceMetaRequest::default()
+    };
+    let failed = |fault: Fault| fault.context(&format!("failed to resolve source metadata for {reference}"));
+    let answer = metadata(build, asked).await.map_err(failed)?;
+    let (Some(op), Some(image)) = (answer.source, answer.image) else {
+        return Err(Fault::new(format!("{reference} is not an image")));
+    };
+    let name = op.identifier.split_once("://").map_or("", |(_, name)| name);
+    Ok(ResolveImageConfigResponse { digest: image.digest, config: image.config, r#ref: name.to_owned() })
+}
+
+/// Returns what a source is.
+pub(super) async fn metadata(
+    build: &Build,
+    request: ResolveSourceMetaRequest,
+) -> Result<ResolveSourceMetaResponse, Fault> {
+    let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
+    let op = request.source.ok_or_else(invalid)?;
+    if !request.source_policies.is_empty() {
+        return Err(Fault::new("source policies are not supported yet"));
+    }
+    let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
+    let name = match request.log_name.as_str() {
+        "" => format!("resolve image config for {}", op.identifier),
+        name => name.to_owned(),
+    };
+    let id = format!("{}{platform}", op.identifier);
+    if let Some(image) = op.identifier.strip_prefix(source::DOCKER_IMAGE) {
+        let reference = Reference::parse(image).map_err(|error| Fault::of(&error).context("invalid image name"))?;
+        let resolved = shown(&**build.feed(), &name, &id, image_of(build, &reference, &platform, &request.resolve_mode));
+        let (identifier, image) = resolved.await?;
+        let source = Some(pb::SourceOp { identifier, attrs: op.attrs });
+        return Ok(ResolveSourceMetaResponse { source, image: Some(image), ..ResolveSourceMetaResponse::default() });
+    }
+    Err(Fault::new(format!("metadata of `{}` cannot be asked for yet", op.identifier)))
+}
+
+async fn image_of(
+    build: &Build,
+    reference: &Reference,
+    platform: &Platform,
+    mode: &str,
+) -> Result<(String, ResolveSourceImageResponse), Fault> {
+    let resolved = resolve(build, reference, platform, mode).await?;
+    let digest = resolved.target.as_ref().map_or(resolved.config_digest, |target| target.digest);
+    let identifier = format!("{}{}", source::DOCKER_IMAGE, resolved.reference);
+    let image = ResolveSourceImageResponse {
+        digest: digest.to_string(),
+        config: resolved.config_bytes.clone(),
+        attestation_chain: None,
+    };
+    Ok((identifier, image))
+}
+
+/// Returns an image of a client's OCI layout.
+pub(crate) async fn layout_image(
+    build: &Build,
+    store: &str,
+    session: Option<&str>,
+    digest: Digest,
+    platform: &Platform,
+) -> Result<LayoutImage, Fault> {
+    let layout = build.worker().session().layout(store, session).await.map_err(|error| Fault::of(&error))?;
+    let layout = layout.ok_or_else(|| Fault::new(format!("OCI layout `{store}` is not part of this build")))?;
+    let platform = platform.clone();
+    let read = tokio::task::spawn_blocking(move || OciLayout::of_client(layout)?.image(digest, &platform)).await;
+    Ok(read.map_err(|error| Fault::of(&error))??)
+}
+
+/// Returns the time that a source carries, in seconds since 1970.
+pub(crate) async fn time(build: &Build, op: &pb::SourceOp) -> Result<Option<i64>, Fault> {
+    if op.identifier.starts_with(source::GIT) {
+        return Ok(build.worker().commit_time(op).await?);
+    }
+    let name = op.attrs.get(source::attr::HTTP_FILENAME).cloned().unwrap_or_default();
+    let mut builder = Builder::new();
+    let vertex = pb::Op {
+        op: Some(pb::Kind::Source(op.clone())),
+        constraints: Some(pb::WorkerConstraints::default()),
+        ..pb::Op::default()
+    };
+    let output = builder.add(vertex, Vec::new(), &pb::OpMetadata::default(), &[]).output(0);
+    let lazy = build.load(&builder.finish(Some(output), Vec::new()).to_pb())?;
+    let lazy = lazy.ok_or_else(|| Fault::new("a source without a result"))?;
+    let (worker, value) = (build.worker().clone(), build.solve(&lazy).await?.value.clone());
+    let time = tokio::task::spawn_blocking(move || worker.file_time(&value, Path::new(&name))).await;
+    Ok(time.map_err(|error| Fault::of(&error))??)
+}
+
+/// Finds an image at its registry, or in the store if the client prefers that or the registry cannot be asked.
+pub(crate) async fn resolve(
+    build: &Build,
+    reference: &Reference,
+    platform: &Platform,
+    mode: &str,
+) -> Result<std::sync::Arc<Resolved>, Fault> {
+    let images = build.worker().images();
+    if mode == "local" {
+        return images.resolve(reference, platform, Mode::Missing).await.map_err(|error| Fault::of(&error));
+    }
+    match images.resolve(reference, platform, Mode::Always).await {
+        Ok(resolved) => Ok(resolved),
+        Err(error) if mode == "pull" => Err(Fault::of(&error)),
+        Err(error) => {
+            let local = images.resolve(reference, platform, Mode::Never).await;
+            local.map_err(|_| Fault::of(&error))
+        }
+    }
+}

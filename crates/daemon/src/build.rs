@@ -1,0 +1,167 @@
+//! One build of a client: its session, its job, its progress, the results it holds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rbuild_graph::{Entitlements, pb};
+use rbuild_ops::{Ref, Worker};
+use rbuild_oci::Digest;
+use rbuild_solver::{Job, Solved};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Entitlement;
+use crate::fault::Fault;
+use crate::feed::Feed;
+use crate::lazy::Lazy;
+use crate::outcome::{MaybeLazy, Outcome};
+
+/// The most results that a client may hold at once.
+const MAX_RESULTS: usize = 100_000;
+
+/// What a client said when it began a build.
+pub(crate) struct Begun {
+    /// The name it gave it.
+    pub(crate) id: String,
+    /// The session that its side of the build is reached through.
+    pub(crate) session: String,
+    /// Whether the client's own frontend drives it.
+    pub(crate) is_driven: bool,
+    /// Definitions that its frontend may use.
+    pub(crate) inputs: BTreeMap<String, pb::Definition>,
+    /// What steps may have beyond the sandbox.
+    pub(crate) granted: BTreeSet<Entitlement>,
+}
+
+/// One build of a client.
+pub(crate) struct Build {
+    begun: Begun,
+    worker: Arc<Worker>,
+    job: Job<Ref>,
+    feed: Arc<Feed>,
+    results: Mutex<Results>,
+    returned: watch::Sender<Option<Result<Outcome, Fault>>>,
+    canceled: CancellationToken,
+}
+
+#[derive(Default)]
+struct Results {
+    known: HashMap<String, Arc<Lazy>>,
+    count: u64,
+}
+
+impl Build {
+    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, job: Job<Ref>, feed: Arc<Feed>) -> Arc<Self> {
+        Arc::new(Self {
+            begun,
+            worker,
+            job,
+            feed,
+            results: Mutex::default(),
+            returned: watch::Sender::new(None),
+            canceled: CancellationToken::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.begun.id
+    }
+
+    pub(crate) fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    pub(crate) fn job(&self) -> &Job<Ref> {
+        &self.job
+    }
+
+    /// Ends all that is done for the build.
+    pub(crate) fn cancel(&self) {
+        self.canceled.cancel();
+    }
+
+    /// Carries work out unless the build ends before.
+    pub(crate) async fn unless_canceled<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        tokio::select! {
+            done = work => done,
+            () = self.canceled.cancelled() => Err(Fault::canceled()),
+        }
+    }
+
+    /// Loads a definition of the client.
+    pub(crate) fn load(&self, definition: &pb::Definition) -> Result<MaybeLazy, Fault> {
+        let lazy = Lazy::load(definition, &self.worker)?.map(Arc::new);
+        if let Some(lazy) = &lazy {
+            lazy.graph().check_entitlements(self.granted())?;
+        }
+        Ok(lazy)
+    }
+
+    /// Returns what steps may have of what a graph can ask for.
+    fn granted(&self) -> Entitlements {
+        Entitlements {
+            network_host: self.begun.granted.contains(&Entitlement::NetworkHost),
+            security_insecure: self.begun.granted.contains(&Entitlement::SecurityInsecure),
+        }
+    }
+
+    /// Makes a result.
+    pub(crate) async fn solve<'a>(&self, lazy: &'a Lazy) -> Result<&'a Solved<Ref>, Fault> {
+        self.unless_canceled(lazy.solve(&self.job)).await
+    }
+
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a result a name that the client may use until the build ends.
+    pub(crate) fn hold(&self, lazy: &Arc<Lazy>) -> Result<String, Fault> {
+        let mut results = self.results();
+        if results.known.len() >= MAX_RESULTS {
+            return Err(Fault::new(format!("a build may hold {MAX_RESULTS} results at once")));
+        }
+        results.count += 1;
+        let id = Digest::of(format!("{}\0{}", self.begun.id, results.count).as_bytes()).hex()[..25].to_owned();
+        results.known.insert(id.clone(), lazy.clone());
+        Ok(id)
+    }
+
+    /// Returns a result by its name; an empty name is the empty file system.
+    pub(crate) fn result(&self, id: &str) -> Result<MaybeLazy, Fault> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let found = self.results().known.get(id).cloned();
+        let unknown = || Fault::new(format!("no such ref: {}", id.chars().take(100).collect::<String>()));
+        found.ok_or_else(unknown).map(Some)
+    }
+
+    /// Takes what the client's frontend returns; only the first time counts.
+    pub(crate) fn take(&self, outcome: Result<Outcome, Fault>) {
+        self.returned.send_if_modified(|known| {
+            let is_first = known.is_none();
+            if is_first {
+                *known = Some(outcome);
+            }
+            is_first
+        });
+    }
+
+    /// Returns what the client's frontend returned, once it has.
+    pub(crate) async fn returned(&self) -> Result<Outcome, Fault> {
+        let mut returned = self.returned.subscribe();
+        let waiting = async {
+            let known = returned.wait_for(Option::is_some).await.map_err(|_| Fault::canceled())?;
+            known.clone().unwrap_or_else(|| Err(Fault::canceled()))
+        };
+        self.unless_canceled(waiting).await
+    }
+}

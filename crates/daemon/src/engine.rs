@@ -1,0 +1,124 @@
+//! What all builds of the daemon share: store, registries, solver, sessions.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_buildkit_api::control::SolveRequest;
+use rbuild_images::Images;
+use rbuild_network::Provider;
+use rbuild_ops::{DeviceGrants, LayerResults, Ref, Worker};
+use rbuild_registry::Options;
+use rbuild_session::{RemoteClient, SessionCredentials, Sessions};
+use rbuild_snapshot::Roots;
+use tokio_util::sync::CancellationToken;
+use rbuild_solver::{Locks, Settings, Solver, SqliteCache};
+
+use crate::build::{Begun, Build};
+use crate::builds::Builds;
+use crate::config::{Entitlement, HistoryLimits};
+use crate::fault::Fault;
+use crate::feed::Feed;
+use crate::history::History;
+use crate::log::Log;
+use crate::run::granted;
+use crate::solve::Asked;
+use crate::{DaemonError, workers};
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Store and registries; credentials come from the sessions of clients.
+    pub images: Images,
+    /// How writable roots are made.
+    pub roots: Roots,
+    /// Networks of steps.
+    pub network: Provider,
+    /// Where programs such as git are looked for, in the form of `PATH`; none for the usual places.
+    pub search_path: Option<OsString>,
+    /// What the daemon says of itself.
+    pub worker: workers::Worker,
+    /// What clients may be granted.
+    pub entitlements: BTreeSet<Entitlement>,
+    /// Directories with CDI descriptions of devices; none for the usual places.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// What is kept of finished builds.
+    pub history: HistoryLimits,
+    /// Ends the daemon.
+    pub stop: CancellationToken,
+}
+
+/// What all builds of the daemon share.
+pub struct Engine {
+    parts: Parts,
+    solver: Solver<Ref>,
+    builds: Arc<Builds>,
+    sessions: Sessions,
+    history: History,
+}
+
+impl Engine {
+    /// Joins the parts; opens the cache of the store.
+    ///
+    /// # Errors
+    /// If the cache or the history cannot be opened.
+    pub fn new(parts: Parts) -> Result<Self, DaemonError> {
+        let store = parts.images.store();
+        let cache = SqliteCache::open(&store.cache_path()).map_err(DaemonError::engine)?;
+        let results = Arc::new(LayerResults(store.clone()));
+        let locks = Locks::shared(store.steps_dir().map_err(DaemonError::engine)?);
+        let history = History::open(store, parts.history.clone()).map_err(DaemonError::engine)?;
+        let solver = Solver::new(Arc::new(cache), results, Settings { locks, ..Settings::default() });
+        Ok(Self { parts, solver, builds: Arc::default(), sessions: Sessions::new(), history })
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn solver(&self) -> &Solver<Ref> {
+        &self.solver
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Forgets old builds from time to time, and ends all builds when the daemon is told to stop.
+    pub async fn keep_tidy(self: Arc<Self>, log: Log) {
+        let swept = self.history.clone().keep_swept(self.parts.stop.clone(), log);
+        let stopped = self.parts.stop.cancelled();
+        tokio::join!(swept, stopped);
+        self.builds.cancel_all();
+    }
+
+    /// Begins a build; nothing is done yet.
+    pub(crate) fn begin(&self, request: &SolveRequest) -> Result<Arc<Build>, Fault> {
+        let begun = Begun {
+            id: request.r#ref.clone(),
+            session: request.session.clone(),
+            is_driven: Asked::of_client(request).is_driven(),
+            inputs: request.frontend_inputs.clone(),
+            granted: granted(&request.entitlements, &self.parts.entitlements)?,
+        };
+        let parts = &self.parts;
+        let group = self.sessions.group([begun.session.clone()]);
+        let credentials = Arc::new(SessionCredentials::new(group.clone()));
+        let images = parts.images.with_options(Options { credentials, ..parts.images.options().clone() });
+        let client = RemoteClient::new(group, images.store().clone()).with_search_path(parts.search_path.clone());
+        let feed = Feed::new();
+        let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
+        let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
+        let worker = Arc::new(worker.with_devices(DeviceGrants::default(), parts.cdi_spec_dirs.clone()));
+        let job = self.solver.job(feed.clone());
+        Ok(Build::new(begun, worker, job, feed))
+    }
+
+    pub(crate) fn builds(&self) -> &Arc<Builds> {
+        &self.builds
+    }
+}

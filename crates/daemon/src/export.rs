@@ -1,0 +1,190 @@
+//! From results to outputs: what exporters of a client ask for is carried out, and what they made is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use rbuild_buildkit_api::control::SolveRequest;
+use rbuild_buildkit_api::gateway;
+use rbuild_export::attestation::{Content, Kind};
+use rbuild_export::{
+    Asker, Attestation, Blob, BuildResult, Destination, DirectoryMode, Documents, ExportError, Exporter, Output,
+    OutputKind, OutputSpec, Refs as Layers, StoredImages, Subject, TarStream,
+};
+use rbuild_session::{LOOKUP, Session};
+use rbuild_store::LayerId;
+use rbuild_tree::FileTree;
+
+use crate::build::Build;
+use crate::destination::ClientDestination;
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::lazy::Lazy;
+use crate::outcome::{MaybeLazy, Outcome, Refs, Statement};
+
+/// What a client is told at the end.
+pub(crate) type Told = BTreeMap<String, String>;
+
+/// Reads the outputs that a client asks for, before anything is built.
+pub(crate) fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Fault> {
+    let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
+    let output = |exporter: &rbuild_buildkit_api::control::Exporter| {
+        let mut attributes = exporter.attrs.clone();
+        if let Some(epoch) = epoch {
+            attributes.entry("source-date-epoch".to_owned()).or_insert_with(|| epoch.clone());
+        }
+        let spec = OutputSpec { kind: exporter.r#type.clone(), attributes };
+        Output::parse(&spec, Asker::Client).map_err(|error| Fault::of(&error))
+    };
+    request.exporters.iter().map(output).collect()
+}
+
+impl Engine {
+    /// Carries the outputs of a build out.
+    pub(crate) async fn export(
+        &self,
+        build: &Arc<Build>,
+        outputs: &[Output],
+        outcome: &Outcome,
+    ) -> Result<Told, Fault> {
+        let mut told = Told::new();
+        for (key, value) in outcome.metadata.iter().filter(|(key, _)| key.starts_with("frontend.")) {
+            told.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
+        }
+        if outputs.is_empty() {
+            return Ok(told);
+        }
+        let result = Arc::new(result(build, outcome).await?);
+        let exporter = Exporter {
+            images: build.worker().images().clone(),
+            reporter: build.feed().clone(),
+            stored: StoredImages::Whole,
+            inline_cache: None,
+        };
+        let id = &build.begun().session;
+        let session = self.session_of(build, outputs).await?;
+        let export = |(position, output): (usize, &Output)| {
+            let destination: Arc<dyn Destination> = match &session {
+                Some(session) => Arc::new(ClientDestination::new(session.clone(), position)),
+                None => Arc::new(Nowhere),
+            };
+            let (exporter, result) = (exporter.clone(), result.clone());
+            let (id, output) = (format!("{id}-export-{position}"), output.clone());
+            async move {
+                let exported = exporter.export(&output, result, destination, &id).await;
+                exported.map_err(|error| Fault::of(&error))
+            }
+        };
+        let exported = try_join_all(outputs.iter().enumerate().map(export)).await?;
+        let mut pushes = Vec::new();
+        for one in exported {
+            told.extend(one.response);
+            pushes.extend(one.push);
+        }
+        let pushed = pushes.into_iter().map(|push| async move { push.finish().await.map_err(|error| Fault::of(&error)) });
+        try_join_all(pushed).await?;
+        Ok(told)
+    }
+}
+
+impl Engine {
+    /// Returns the session that takes what goes to the client; none if the outputs stay here.
+    async fn session_of(&self, build: &Build, outputs: &[Output]) -> Result<Option<Arc<Session>>, Fault> {
+        let is_here = |output: &Output| matches!(output.kind(), OutputKind::Image | OutputKind::CacheOnly);
+        if outputs.iter().all(is_here) {
+            return Ok(None);
+        }
+        let session = self.sessions().get(&build.begun().session, LOOKUP).await;
+        session.map(Some).map_err(|error| Fault::of(&error))
+    }
+}
+
+/// The client's side of an output that does not go there.
+struct Nowhere;
+
+impl Nowhere {
+    fn refusal<T>() -> Result<T, ExportError> {
+        Err(ExportError::Output("this output does not go to the client".to_owned()))
+    }
+}
+
+impl Destination for Nowhere {
+    fn stream(&self, _: &Told) -> Result<Box<dyn TarStream>, ExportError> {
+        Self::refusal()
+    }
+
+    fn directory(
+        &self,
+        _: Arc<dyn FileTree>,
+        _: DirectoryMode,
+        _: &mut dyn FnMut(u64),
+    ) -> Result<(), ExportError> {
+        Self::refusal()
+    }
+
+    fn content(&self, _: &mut dyn Iterator<Item = Blob<'_>>, _: &Documents) -> Result<(), ExportError> {
+        Self::refusal()
+    }
+}
+
+/// Makes the layers of an outcome's results, and says of them what its maker says.
+async fn result(build: &Arc<Build>, outcome: &Outcome) -> Result<BuildResult, Fault> {
+    let refs = match &outcome.refs {
+        Refs::None => Layers::One(Vec::new()),
+        Refs::One(lazy) => Layers::One(layers(build, lazy.as_ref()).await?),
+        Refs::Many(several) => {
+            let mut made = BTreeMap::new();
+            for (key, lazy) in several {
+                made.insert(key.clone(), layers(build, lazy.as_ref()).await?);
+            }
+            Layers::Several(made)
+        }
+    };
+    let mut attestations = BTreeMap::new();
+    for (key, statements) in &outcome.attestations {
+        let mut read = Vec::with_capacity(statements.len());
+        for statement in statements {
+            read.push(attestation(build, statement).await?);
+        }
+        attestations.insert(key.clone(), read);
+    }
+    Ok(BuildResult { refs, metadata: outcome.metadata.clone(), attestations })
+}
+
+async fn layers(build: &Arc<Build>, lazy: Option<&Arc<Lazy>>) -> Result<Vec<LayerId>, Fault> {
+    let Some(lazy) = lazy else { return Ok(Vec::new()) };
+    let (worker, value) = (build.worker().clone(), build.solve(lazy).await?.value.clone());
+    let layers = tokio::task::spawn_blocking(move || worker.layers(&value)).await;
+    Ok(layers.map_err(|error| Fault::of(&error))??)
+}
+
+async fn attestation(build: &Arc<Build>, statement: &Statement) -> Result<Attestation, Fault> {
+    let message = &statement.message;
+    let kind = match gateway::AttestationKind::try_from(message.kind) {
+        Ok(gateway::AttestationKind::InToto) => Kind::InToto,
+        Ok(gateway::AttestationKind::Bundle) => Kind::Bundle,
+        Err(_) => return Err(Fault::new(format!("unknown attestation kind {}", message.kind))),
+    };
+    let lazy: &MaybeLazy = &statement.result;
+    Ok(Attestation {
+        kind,
+        metadata: message.metadata.clone(),
+        content: Content::Layers(layers(build, lazy.as_ref()).await?),
+        path: message.path.clone(),
+        predicate_type: message.in_toto_predicate_type.clone(),
+        subjects: message.in_toto_subjects.iter().map(subject).collect::<Result<_, _>>()?,
+    })
+}
+
+fn subject(subject: &gateway::InTotoSubject) -> Result<Subject, Fault> {
+    let name = Some(subject.name.clone()).filter(|name| !name.is_empty());
+    match gateway::InTotoSubjectKind::try_from(subject.kind) {
+        Ok(gateway::InTotoSubjectKind::Own) => Ok(Subject::Itself { name }),
+        Ok(gateway::InTotoSubjectKind::Raw) => {
+            let split = |digest: &String| digest.split_once(':').map(|(kind, hex)| (kind.to_owned(), hex.to_owned()));
+            let digests = subject.digest.iter().filter_map(split).collect();
+            Ok(Subject::Other { name, digests })
+        }
+        Err(_) => Err(Fault::new(format!("unknown attestation subject kind {}", subject.kind))),
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a call failed, as clients are told: a code, a sentence, and details that their programs know.
+//!
+//! Details are JSON in BuildKit's own types, each in an `Any` whose type ends in `+json`. What a client does not
+//! know it skips; a `Source` makes it show the lines of the Dockerfile, an `ExitMessage` gives it an exit code.
+
+use std::error::Error;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use prost::Message as _;
+use rbuild_buildkit_api::rpc;
+use rbuild_graph::{Graph, GraphError, pb};
+use rbuild_oci::Digest;
+use rbuild_ops::OpsError;
+use rbuild_solver::SolveError;
+use serde_json::{Map, Value, json};
+use tonic::{Code, Status};
+
+/// The largest encoded details that are sent: they travel in a header.
+const MAX_DETAILS: usize = 4 << 20;
+
+/// Why a call failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Fault {
+    code: Code,
+    message: String,
+    details: Vec<prost_types::Any>,
+}
+
+impl Fault {
+    /// Returns a failure that is only a sentence.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { code: Code::Unknown, message: message.into(), details: Vec::new() }
+    }
+
+    /// Returns a failure of a kind.
+    pub(crate) fn with_code(code: Code, message: impl Into<String>) -> Self {
+        Self { code, ..Self::new(message) }
+    }
+
+    /// Returns a failure with its causes in one line.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        Self::new(chain(error))
+    }
+
+    /// Returns that the client went away or gave up.
+    pub(crate) fn canceled() -> Self {
+        Self::with_code(Code::Cancelled, "context canceled")
+    }
+
+    /// Returns the failure of a build with the place in its source.
+    pub(crate) fn solve(error: &SolveError, graph: &Graph) -> Self {
+        let operation = match error {
+            SolveError::Operation { source, .. } => Some(&**source),
+            _ => None,
+        };
+        let mut fault = match operation {
+            Some(source) => Self::of(source),
+            None => Self::new(error.chain()),
+        };
+        if let Some(vertex) = error.vertex() {
+            fault = fault.at(graph, vertex).with(VERTEX, &json!({ "digest": vertex.to_string() }));
+        }
+        match operation.and_then(exit_code) {
+            Some(code) => fault.with("gatewayapi.ExitMessage", &json!({ "Code": code })),
+            None => fault,
+        }
+    }
+
+    /// Adds the lines that asked for a vertex.
+    fn at(mut self, graph: &Graph, vertex: Digest) -> Self {
+        let Some(vertex) = graph.vertex(&vertex) else { return self };
+        for location in &vertex.locations {
+            let index = usize::try_from(location.source_index).ok();
+            let info = index.and_then(|index| graph.source()?.infos.get(index));
+            if let Some(info) = info {
+                self = self.with_source(info, &location.ranges);
+            }
+        }
+        self
+    }
+
+    /// Adds a place in a source file.
+    pub(crate) fn with_source(self, info: &pb::SourceInfo, ranges: &[pb::Range]) -> Self {
+        let mut shown = Map::new();
+        put_text(&mut shown, "filename", &info.filename);
+        put_text(&mut shown, "data", &STANDARD.encode(&info.data));
+        put_text(&mut shown, "language", &info.language);
+        let ranges: Vec<Value> = ranges.iter().map(range).collect();
+        self.with("errdefs.Source", &json!({ "info": shown, "ranges": ranges }))
+    }
+
+    /// Adds a detail of one of BuildKit's types.
+    pub(crate) fn with(mut self, kind: &str, value: &Value) -> Self {
+        let type_url = format!("github.com/moby/buildkit/{kind}+json");
+        self.details.push(prost_types::Any { type_url, value: value.to_string().into_bytes() });
+        self
+    }
+
+    /// Puts words before the message.
+    pub(crate) fn context(mut self, words: &str) -> Self {
+        self.message = format!("{words}: {}", self.message);
+        self
+    }
+
+    /// Says it in other words.
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        self.message = message;
+        self
+    }
+
+    /// Returns what went wrong, in one line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the failure as a frontend's client or the history has it.
+    pub(crate) fn to_rpc(&self) -> rpc::Status {
+        rpc::Status { code: self.code as i32, message: self.message.clone(), details: self.details.clone() }
+    }
+
+    /// Takes over what a frontend says of its failure.
+    pub(crate) fn from_rpc(status: rpc::Status) -> Self {
+        let code = match Code::from_i32(status.code) {
+            Code::Ok => Code::Unknown,
+            code => code,
+        };
+        Self { code, message: status.message, details: status.details }
+    }
+}
+
+const VERTEX: &str = "errdefs.Vertex";
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        let mut encoded = fault.to_rpc().encode_to_vec();
+        if encoded.len() > MAX_DETAILS {
+            let kept = fault.details.iter().filter(|detail| detail.value.len() < MAX_DETAILS / 8).cloned().collect();
+            encoded = rpc::Status { details: kept, ..fault.to_rpc() }.encode_to_vec();
+        }
+        if fault.details.is_empty() || encoded.len() > MAX_DETAILS {
+            return Self::new(fault.code, fault.message);
+        }
+        Self::with_details(fault.code, fault.message, Bytes::from(encoded))
+    }
+}
+
+impl From<GraphError> for Fault {
+    fn from(error: GraphError) -> Self {
+        Self::of(&error).context("failed to load LLB")
+    }
+}
+
+impl From<OpsError> for Fault {
+    fn from(error: OpsError) -> Self {
+        Self::of(&error)
+    }
+}
+
+fn exit_code(error: &(dyn Error + Send + Sync + 'static)) -> Option<i32> {
+    match error.downcast_ref::<OpsError>()? {
+        OpsError::Process(failed) => Some(failed.code),
+        _ => None,
+    }
+}
+
+fn put_text(map: &mut Map<String, Value>, key: &str, text: &str) {
+    if !text.is_empty() {
+        map.insert(key.to_owned(), text.into());
+    }
+}
+
+fn range(range: &pb::Range) -> Value {
+    let position = |position: &Option<pb::Position>| {
+        let position = position.unwrap_or_default();
+        let fields = [("line", position.line), ("character", position.character)];
+        let set = fields.into_iter().filter(|(_, value)| *value != 0);
+        Value::Object(set.map(|(key, value)| (key.to_owned(), value.into())).collect())
+    };
+    json!({ "start": position(&range.start), "end": position(&range.end) })
+}
+
+/// Returns an error with its causes in one line, nothing said twice.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}

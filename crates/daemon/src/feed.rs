@@ -1,0 +1,244 @@
+//! The progress of a build as clients are told: kept from its beginning, for those who come late.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::Stream;
+use prost_types::Timestamp;
+use rbuild_buildkit_api::control::{self, StatusResponse};
+use rbuild_events::{Event, Outcome, Reporter, Source, Stream as Output, Warning};
+use rbuild_graph::pb;
+use rbuild_oci::Digest;
+use tokio::sync::watch;
+
+/// The most bytes of logs in one message: clients take no message larger than 16 MiB.
+const BATCH_LOGS: usize = 512 << 10;
+/// The most records in one message.
+const BATCH_RECORDS: usize = 4096;
+
+/// What became known of a build, one thing after the other.
+#[derive(Debug, Clone)]
+enum Entry {
+    Vertex(control::Vertex),
+    Status(control::VertexStatus),
+    Log(control::VertexLog),
+    Warning(control::VertexWarning),
+}
+
+/// The progress of one build.
+pub(crate) struct Feed {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: Vec<Entry>,
+    vertices: HashMap<Digest, control::Vertex>,
+    ended: bool,
+}
+
+/// How many steps a build has, and what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) total: i32,
+    pub(crate) completed: i32,
+    pub(crate) cached: i32,
+    pub(crate) warnings: i32,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), changed: watch::Sender::new(()) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.changed.send_replace(());
+    }
+
+    /// Returns all that became known and will, until the end.
+    pub(crate) fn follow(self: &Arc<Self>) -> impl Stream<Item = StatusResponse> + Send + use<> {
+        let (feed, changes) = (Arc::clone(self), self.changed.subscribe());
+        futures::stream::unfold((feed, changes, 0), |(feed, mut changes, mut position)| async move {
+            loop {
+                changes.mark_unchanged();
+                let (batch, ended) = feed.batch(&mut position);
+                match (batch, ended) {
+                    (Some(batch), _) => return Some((batch, (feed, changes, position))),
+                    (None, true) => return None,
+                    (None, false) => changes.changed().await.ok()?,
+                }
+            }
+        })
+    }
+
+    /// Returns all that became known so far.
+    pub(crate) fn so_far(&self) -> Vec<StatusResponse> {
+        let mut position = 0;
+        std::iter::from_fn(|| self.batch(&mut position).0).collect()
+    }
+
+    pub(crate) fn steps(&self) -> Steps {
+        let state = self.state();
+        let count = |wanted: fn(&control::Vertex) -> bool| {
+            i32::try_from(state.vertices.values().filter(|vertex| wanted(vertex)).count()).unwrap_or(i32::MAX)
+        };
+        let warnings = state.entries.iter().filter(|entry| matches!(entry, Entry::Warning(_))).count();
+        Steps {
+            total: count(|_| true),
+            completed: count(|vertex| vertex.completed.is_some()),
+            cached: count(|vertex| vertex.cached),
+            warnings: i32::try_from(warnings).unwrap_or(i32::MAX),
+        }
+    }
+
+    fn batch(&self, position: &mut usize) -> (Option<StatusResponse>, bool) {
+        let state = self.state();
+        let mut batch = StatusResponse::default();
+        let (mut logged, mut count) = (0, 0);
+        for entry in &state.entries[(*position).min(state.entries.len())..] {
+            if logged > BATCH_LOGS || count > BATCH_RECORDS {
+                break;
+            }
+            count += 1;
+            match entry.clone() {
+                Entry::Vertex(vertex) => batch.vertexes.push(vertex),
+                Entry::Status(status) => batch.statuses.push(status),
+                Entry::Log(log) => {
+                    logged += log.msg.len();
+                    batch.logs.push(log);
+                }
+                Entry::Warning(warning) => batch.warnings.push(warning),
+            }
+        }
+        *position += count;
+        ((count > 0).then_some(batch), state.ended)
+    }
+
+    /// Adds a warning of a client's frontend.
+    pub(crate) fn warn(&self, warning: control::VertexWarning) {
+        self.push(|_| Some(Entry::Warning(warning)));
+    }
+
+    fn push(&self, make: impl FnOnce(&mut State) -> Option<Entry>) {
+        let mut state = self.state();
+        if state.ended {
+            return;
+        }
+        if let Some(entry) = make(&mut state) {
+            state.entries.push(entry);
+            drop(state);
+            self.changed.send_replace(());
+        }
+    }
+}
+
+impl State {
+    /// Changes what is known of a vertex, and tells it.
+    fn vertex(&mut self, digest: Digest, change: impl FnOnce(&mut control::Vertex)) -> Option<Entry> {
+        let vertex = self.vertices.entry(digest).or_default();
+        change(vertex);
+        Some(Entry::Vertex(vertex.clone()))
+    }
+}
+
+impl Reporter for Feed {
+    fn report(&self, event: Event) {
+        self.push(|state| match event {
+            Event::Vertex(vertex) => state.vertex(vertex.digest, |known| {
+                known.digest = vertex.digest.to_string();
+                known.name = vertex.name;
+                known.inputs = vertex.inputs.iter().map(Digest::to_string).collect();
+            }),
+            Event::Started { vertex, at } => state.vertex(vertex, |known| {
+                known.started = Some(timestamp(at));
+                known.completed = None;
+                known.cached = false;
+                known.error.clear();
+            }),
+            Event::Paused { vertex, started, at } => state.vertex(vertex, |known| {
+                known.started = Some(timestamp(started));
+                known.completed = Some(timestamp(at));
+            }),
+            Event::Completed { vertex, at, outcome } => state.vertex(vertex, |known| {
+                known.started.get_or_insert(timestamp(at));
+                known.completed = Some(timestamp(at));
+                known.cached = outcome == Outcome::Cached;
+                known.error = match outcome {
+                    Outcome::Done | Outcome::Cached => String::new(),
+                    Outcome::Canceled => "context canceled".to_owned(),
+                    Outcome::Failed(message) => message,
+                };
+            }),
+            Event::Status(status) => Some(Entry::Status(self::status(status))),
+            Event::Log { vertex, stream, data, at } => Some(Entry::Log(control::VertexLog {
+                vertex: vertex.to_string(),
+                timestamp: Some(timestamp(at)),
+                stream: match stream {
+                    Output::Stdout => 1,
+                    Output::Stderr => 2,
+                },
+                msg: data.into(),
+            })),
+            Event::Warning(warning) => Some(Entry::Warning(self::warning(warning))),
+        });
+    }
+}
+
+fn status(status: rbuild_events::Status) -> control::VertexStatus {
+    control::VertexStatus {
+        id: status.id,
+        vertex: status.vertex.to_string(),
+        name: String::new(),
+        current: i64::try_from(status.current).unwrap_or(i64::MAX),
+        total: i64::try_from(status.total).unwrap_or(i64::MAX),
+        timestamp: Some(timestamp(SystemTime::now())),
+        started: Some(timestamp(status.started)),
+        completed: status.completed.map(timestamp),
+    }
+}
+
+fn warning(warning: Warning) -> control::VertexWarning {
+    let (info, ranges) = match warning.source {
+        Some(source) => {
+            let (info, range) = place(&source);
+            (Some(info), vec![range])
+        }
+        None => (None, Vec::new()),
+    };
+    control::VertexWarning {
+        vertex: warning.vertex.to_string(),
+        level: 1,
+        short: warning.short.into(),
+        detail: warning.detail.into_iter().map(Bytes::from).collect(),
+        url: warning.url,
+        info,
+        ranges,
+    }
+}
+
+/// Returns a file and an area of it in the protocol's words.
+pub(crate) fn place(source: &Source) -> (pb::SourceInfo, pb::Range) {
+    let info = pb::SourceInfo {
+        filename: source.filename.clone(),
+        data: Bytes::copy_from_slice(source.text.as_bytes()),
+        definition: None,
+        language: "Dockerfile".to_owned(),
+    };
+    let position =
+        |line: usize| Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 });
+    (info, pb::Range { start: position(source.lines.0), end: position(source.lines.1) })
+}
+
+/// Returns a moment in the protocol's words.
+pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
+    at.into()
+}

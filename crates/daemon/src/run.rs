@@ -1,0 +1,129 @@
+//! One build from request to response: rights, frontend, results, outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use rbuild_buildkit_api::control::{BuildHistoryRecord, CacheOptionsEntry, Exporter, SolveRequest};
+use rbuild_buildkit_api::worker::WorkerRecord;
+
+use crate::build::Build;
+use crate::config::Entitlement;
+use crate::engine::Engine;
+use crate::export::{Told, outputs};
+use crate::fault::Fault;
+use crate::history::{Outcome, Recording};
+use crate::solve::Asked;
+
+impl Engine {
+    /// Carries out a build. It ends early when the returned future is dropped.
+    pub(crate) async fn carry_out(self: &Arc<Self>, request: SolveRequest) -> Result<Told, Fault> {
+        let request = modern(request);
+        let build = self.begin(&request)?;
+        let recording = match request.internal {
+            true => None,
+            false => Some(self.history().begin(record(&request)).map_err(|error| Fault::of(&error))?),
+        };
+        let registered = self.builds().register(&build)?;
+        // On its own, so that a client that goes away does not take the tidying up with it.
+        let work = tokio::spawn({
+            let (engine, build) = (Arc::clone(self), Arc::clone(&build));
+            async move {
+                let done = build.unless_canceled(engine.build(&build, &request)).await;
+                build.feed().end();
+                match recording {
+                    Some(recording) => remember(recording, &build, &done).await,
+                    None => {}
+                }
+                done
+            }
+        });
+        let done = work.await.map_err(|error| Fault::of(&error))?;
+        drop(registered);
+        done
+    }
+
+    /// Returns what clients are told of the worker.
+    pub(crate) fn workers(&self, filters: &[String]) -> Result<Vec<WorkerRecord>, Fault> {
+        let parts = self.parts();
+        let listed = parts.worker.list(parts.images.store(), filters);
+        Ok(listed.map_err(|error| Fault::of(&error))?.record)
+    }
+
+    async fn build(&self, build: &Arc<Build>, request: &SolveRequest) -> Result<Told, Fault> {
+        let outputs = outputs(request)?;
+        let asked = Asked::of_client(request);
+        let outcome = match asked.is_driven() {
+            true => build.returned().await?,
+            false => self.solve(build, asked).await?,
+        };
+        let results = outcome.results();
+        try_join_all(results.iter().map(|lazy| build.solve(lazy))).await?;
+        self.export(build, &outputs, &outcome).await
+    }
+}
+
+/// Returns the record of a build that begins.
+fn record(request: &SolveRequest) -> BuildHistoryRecord {
+    BuildHistoryRecord {
+        r#ref: request.r#ref.clone(),
+        frontend: request.frontend.clone(),
+        frontend_attrs: request.frontend_attrs.clone(),
+        exporters: request.exporters.clone(),
+        ..BuildHistoryRecord::default()
+    }
+}
+
+/// Makes the record of a build that ended; the client is answered when it can be asked for.
+async fn remember(mut recording: Recording, build: &Arc<Build>, done: &Result<Told, Fault>) {
+    let outcome = match done {
+        Ok(told) => Outcome { exporter_response: told.clone(), ..Outcome::default() },
+        Err(fault) => Outcome { error: Some(fault.to_rpc()), ..Outcome::default() },
+    };
+    let feed = Arc::clone(build.feed());
+    // A build without a record is a build nevertheless.
+    let _ = tokio::task::spawn_blocking(move || {
+        feed.so_far().iter().try_for_each(|status| recording.push(status))?;
+        recording.finish(outcome)
+    })
+    .await;
+}
+
+/// Puts what old clients say into today's words.
+fn modern(mut request: SolveRequest) -> SolveRequest {
+    if request.exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        request.exporters = vec![Exporter {
+            r#type: std::mem::take(&mut request.exporter_deprecated),
+            attrs: std::mem::take(&mut request.exporter_attrs_deprecated),
+        }];
+    }
+    if let Some(cache) = &mut request.cache {
+        let registry = |reference: String, mut attrs: BTreeMap<String, String>| {
+            attrs.insert("ref".to_owned(), reference);
+            CacheOptionsEntry { r#type: "registry".to_owned(), attrs }
+        };
+        let export = std::mem::take(&mut cache.export_ref_deprecated);
+        if !export.is_empty() {
+            cache.exports.push(registry(export, std::mem::take(&mut cache.export_attrs_deprecated)));
+        }
+        let imports = std::mem::take(&mut cache.import_refs_deprecated);
+        cache.imports.extend(imports.into_iter().map(|reference| registry(reference, BTreeMap::new())));
+    }
+    request
+}
+
+/// Returns what a build's steps may have: what the client grants, of what the daemon lets it.
+pub(crate) fn granted(asked: &[String], allowed: &BTreeSet<Entitlement>) -> Result<BTreeSet<Entitlement>, Fault> {
+    let mut granted = BTreeSet::new();
+    for name in asked {
+        let kind = name.split_once('=').map_or(name.as_str(), |(kind, _)| kind);
+        let right = Entitlement::parse(kind).ok_or_else(|| Fault::new(format!("unknown entitlement {name}")))?;
+        if !allowed.contains(&right) {
+            return Err(Fault::new(format!(
+                "granting entitlement {name} is not allowed by build daemon configuration"
+            )));
+        }
+        granted.insert(right);
+    }
+    Ok(granted)
+}

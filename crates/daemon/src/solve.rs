@@ -1,0 +1,94 @@
+//! From what a client or frontend asks to results: a graph as it is, or what a frontend makes of attributes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rbuild_buildkit_api::{control, gateway};
+use rbuild_graph::pb;
+use rbuild_lower::is_built_in;
+
+use crate::build::Build;
+use crate::dockerfile::Lowered;
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::outcome::{Outcome, Refs};
+
+/// The frontend that is part of this program.
+const DOCKERFILE: &str = "dockerfile.v0";
+/// Frontends that are images.
+const GATEWAY: &str = "gateway.v0";
+/// The attribute that names a frontend's image.
+const SOURCE: &str = "source";
+
+/// What a client or frontend asks to have solved.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) definition: Option<pb::Definition>,
+    pub(crate) frontend: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) inputs: BTreeMap<String, pb::Definition>,
+}
+
+impl Asked {
+    /// Reads what a frontend asks.
+    pub(crate) fn of_frontend(request: gateway::SolveRequest) -> Result<Self, Fault> {
+        if !request.source_policies.is_empty() {
+            return Err(Fault::new("source policies are not supported yet"));
+        }
+        Ok(Self {
+            definition: request.definition,
+            frontend: request.frontend,
+            attributes: request.frontend_opt,
+            inputs: request.frontend_inputs,
+        })
+    }
+
+    /// Reads what a client asks.
+    pub(crate) fn of_client(request: &control::SolveRequest) -> Self {
+        Self {
+            definition: request.definition.clone(),
+            frontend: request.frontend.clone(),
+            attributes: request.frontend_attrs.clone(),
+            inputs: request.frontend_inputs.clone(),
+        }
+    }
+
+    /// Whether the client's own frontend is to say what is built.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.definition.is_none() && self.frontend.is_empty()
+    }
+}
+
+impl Engine {
+    /// Finds out what is asked for; nothing is made yet.
+    pub(crate) async fn solve(&self, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
+        let definition = asked.definition.take().filter(|definition| !definition.def.is_empty());
+        match (definition, asked.frontend.as_str()) {
+            (Some(_), frontend) if !frontend.is_empty() => {
+                Err(Fault::new("cannot solve with both Definition and Frontend specified"))
+            }
+            (Some(definition), _) => Ok(Outcome { refs: Refs::One(build.load(&definition)?), ..Outcome::default() }),
+            (None, "") => Ok(Outcome::default()),
+            (None, DOCKERFILE) => self.with_dockerfile(build, asked).await,
+            (None, GATEWAY) => {
+                let source = asked.attributes.remove(SOURCE).unwrap_or_default();
+                if source == DOCKERFILE || is_built_in(&source) {
+                    return self.with_dockerfile(build, asked).await;
+                }
+                Err(not_run(&source))
+            }
+            (None, other) => Err(Fault::new(format!("unknown frontend: {other}"))),
+        }
+    }
+
+    async fn with_dockerfile(&self, build: &Arc<Build>, asked: Asked) -> Result<Outcome, Fault> {
+        match build.unless_canceled(self.dockerfile(build, &asked)).await? {
+            Lowered::Outcome(outcome) => Ok(outcome),
+            Lowered::Forward(forward) => Err(not_run(&forward.source)),
+        }
+    }
+}
+
+fn not_run(source: &str) -> Fault {
+    Fault::new(format!("frontend image `{source}` cannot be run: frontends that are images are not supported yet"))
+}
