@@ -13,7 +13,7 @@ use crate::usage::{self, UsageError};
 
 /// The version of BuildKit whose services these are, then our own. What clients may ask for is told by
 /// capabilities; this is for people.
-const VERSION: &str = concat!("v0.26.0+rbuild.", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("v0.32.0+rbuild.", env!("CARGO_PKG_VERSION"));
 
 /// The names of labels begin with it.
 const LABEL: &str = "org.mobyproject.buildkit.worker.";

@@ -2,14 +2,16 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rbuild_daemon::address::Address;
 use rbuild_daemon::config::{Config, Entitlement};
 use rbuild_daemon::listen::{self, Access, Opening};
 use rbuild_daemon::log::{Level, Log};
 use rbuild_daemon::notify::ServiceManager;
-use rbuild_daemon::routes::Routes;
 use rbuild_daemon::serve::serve;
+use rbuild_daemon::{Engine, Parts};
+use rbuild_snapshot::Strategy;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
@@ -54,7 +56,7 @@ pub(crate) struct Tls {
     tlscacert: Option<PathBuf>,
     /// Open tcp addresses to everyone who reaches them: they get the rights of the daemon
     #[arg(long)]
-    insecure_tcp: bool,
+    pub(crate) insecure_tcp: bool,
 }
 
 impl Tls {
@@ -141,7 +143,10 @@ async fn daemon(start: Start, inherited: Vec<OwnedFd>, world: &World) -> Result<
     };
     let listeners = listen::open(&addresses, opening).await.map_err(|error| Failure::User(chain(&error)))?;
     let stop = CancellationToken::new();
-    let routes = Routes::new().with_health(stop.clone()).with_reflection();
+    let engine = Engine::new(parts(config, world, &stop)?).map_err(|error| Failure::User(chain(&error)))?;
+    let engine = Arc::new(engine);
+    let routes = rbuild_daemon::services(&engine).with_health(stop.clone()).with_reflection();
+    tokio::spawn(engine.clone().keep_tidy(log.clone()));
     let manager =
         variable("NOTIFY_SOCKET").map(|name| ServiceManager::new(&name)).transpose().map_err(Failure::user)?;
     tell(&manager, ServiceManager::ready, &log);
@@ -149,6 +154,37 @@ async fn daemon(start: Start, inherited: Vec<OwnedFd>, world: &World) -> Result<
     let served = serve(listeners, routes, stop, &log).await;
     tell(&manager, ServiceManager::stopping, &log);
     served.map_err(|error| Failure::User(chain(&error)))
+}
+
+/// Returns what the daemon's engine is made of.
+fn parts(config: &Config, world: &World, stop: &CancellationToken) -> Result<Parts, Failure> {
+    let mut options = world.registry_options().clone();
+    config.apply_registries(&mut options);
+    let strategy = world.roots().strategy;
+    let snapshotter = match strategy {
+        Strategy::Overlay { .. } => "overlayfs",
+        Strategy::FuseOverlay { .. } => "fuse-overlayfs",
+        Strategy::Copy => "native",
+    };
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let worker = rbuild_daemon::workers::Worker {
+        config: config.worker.clone(),
+        hostname: hostname.trim().to_owned(),
+        snapshotter,
+        network: "bridge",
+        platforms: vec![rbuild_oci::Platform::host()],
+    };
+    Ok(Parts {
+        images: world.images().with_options(options),
+        roots: world.roots(),
+        network: world.network()?,
+        search_path: variable("PATH").map(Into::into),
+        worker,
+        entitlements: config.entitlements.clone(),
+        cdi_spec_dirs: config.cdi.spec_dirs.clone(),
+        history: config.history.clone(),
+        stop: stop.clone(),
+    })
 }
 
 async fn stop_upon_signal(stop: CancellationToken) {
