@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use crate::ExportError;
 use crate::annotations::Annotated;
 use crate::config::{LayerFacts, Patch, default_config, patched, rfc3339};
+use crate::layer_type::{layer_type, stays_foreign};
 use crate::result::Part;
 
 /// The annotation of a layer whose times were set back, as BuildKit names it.
@@ -173,26 +174,38 @@ pub fn manifest_of(
     config: Bytes,
     oci: bool,
 ) -> Result<Assembled, ExportError> {
-    manifest_with(images, platform, layers, config, oci, BTreeMap::new())
+    let form = ManifestForm { oci, foreign_layers: false, annotations: BTreeMap::new() };
+    manifest_with(images, platform, layers, config, form)
 }
 
-/// The same with annotations.
+/// What a manifest looks like besides what it names.
+pub(crate) struct ManifestForm {
+    pub(crate) oci: bool,
+    pub(crate) foreign_layers: bool,
+    pub(crate) annotations: Annotated,
+}
+
+/// Makes the manifest in a form.
 pub(crate) fn manifest_with(
     images: &Images,
     platform: Platform,
     layers: Vec<(LayerId, MadeBlob)>,
     config: Bytes,
-    oci: bool,
-    annotations: Annotated,
+    form: ManifestForm,
 ) -> Result<Assembled, ExportError> {
+    let ManifestForm { oci, foreign_layers, annotations } = form;
     let (manifest_type, config_type) = match oci {
         true => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
         false => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
     };
     let config_descriptor = Descriptor::new(config_type, images.store().blobs().put(&config)?, config.len() as u64);
     let descriptor = |blob: &MadeBlob| {
-        let media_type = layer_type(&blob.descriptor.media_type, oci);
+        let foreign = stays_foreign(&blob.descriptor, foreign_layers);
+        let media_type = layer_type(&blob.descriptor.media_type, oci, foreign);
         let mut descriptor = Descriptor::new(media_type, blob.descriptor.digest, blob.descriptor.size);
+        if foreign {
+            descriptor.urls.clone_from(&blob.descriptor.urls);
+        }
         // Docker's manifests have no annotations.
         let rewritten = blob.descriptor.annotations.get_key_value(REWRITTEN).filter(|_| oci);
         descriptor.annotations.extend(rewritten.map(|(key, value)| (key.clone(), value.clone())));
@@ -211,19 +224,4 @@ pub(crate) fn manifest_with(
     let digest = images.store().blobs().put(&bytes)?;
     let manifest_descriptor = Descriptor::new(manifest_type, digest, bytes.len() as u64);
     Ok(Assembled { platform, layers, config: (config_descriptor, config), manifest: (manifest_descriptor, bytes) })
-}
-
-/// Returns a layer's media type in the family that the manifest has.
-fn layer_type(media_type: &str, oci: bool) -> String {
-    use rbuild_oci::media_type as m;
-    let translated = match (media_type, oci) {
-        (m::DOCKER_LAYER_GZIP, true) => m::OCI_LAYER_GZIP,
-        (m::DOCKER_LAYER, true) => m::OCI_LAYER,
-        (m::DOCKER_LAYER_ZSTD, true) => m::OCI_LAYER_ZSTD,
-        (m::OCI_LAYER_GZIP, false) => m::DOCKER_LAYER_GZIP,
-        (m::OCI_LAYER, false) => m::DOCKER_LAYER,
-        (m::OCI_LAYER_ZSTD, false) => m::DOCKER_LAYER_ZSTD,
-        (other, _) => other,
-    };
-    translated.to_owned()
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::ExportError;
 use crate::annotations::{Annotated, Annotations};
-use crate::assemble::{AssembleOptions, Assembled, manifest_with};
+use crate::assemble::{AssembleOptions, Assembled, ManifestForm, manifest_with};
 use crate::attestation::{Attestation, NamedSubject, package_url, unbundle};
 use crate::inline::InlineCache;
+use crate::layer_type::stays_foreign;
 use crate::result::Part;
 
 /// The type of a statement's blob.
@@ -100,8 +101,12 @@ impl Commit {
                 None => None,
             };
             let config = part.configuration(images, cache.as_deref())?;
-            let annotations = options.annotations.manifest(&part.platform);
-            let image = manifest_with(images, part.platform.clone(), blobs, config, oci, annotations)?;
+            let form = ManifestForm {
+                oci,
+                foreign_layers: options.assemble.foreign_layers,
+                annotations: options.annotations.manifest(&part.platform),
+            };
+            let image = manifest_with(images, part.platform.clone(), blobs, config, form)?;
             progress.note(format!("exporting manifest {}", image.manifest.0.digest));
             progress.note(format!("exporting config {}", image.config.0.digest));
             if index && !part.attestations.is_empty() {
@@ -142,10 +147,11 @@ impl Commit {
         Ok(Self { images: assembled, attestations, index: Some(index), root })
     }
 
-    /// Returns what goes to a registry: each manifest with its blobs.
-    pub(crate) fn pushes(&self) -> Vec<PushImage> {
+    /// Returns what goes to a registry: each manifest with its blobs, but for layers that stay foreign.
+    pub(crate) fn pushes(&self, foreign_layers: bool) -> Vec<PushImage> {
         let image = |image: &Assembled| {
-            let layers = image.layers.iter().map(|(id, blob)| PushLayer { id: *id, blob: blob.clone() });
+            let layers = image.layers.iter().filter(|(_, blob)| !stays_foreign(&blob.descriptor, foreign_layers));
+            let layers = layers.map(|(id, blob)| PushLayer { id: *id, blob: blob.clone() });
             PushImage {
                 layers: layers.collect(),
                 blobs: Vec::new(),

@@ -3,7 +3,7 @@
 //! A destination may be anything, and the result is hostile: every name is made by `*at` calls below
 //! an open directory, nothing that is there is followed, and what is in the way is replaced.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
@@ -60,7 +60,9 @@ impl Directory<'_> {
     fn children(&mut self, path: &Path, at: BorrowedFd<'_>) -> Result<(), ExportError> {
         let nodes = self.tree.children(path)?;
         if self.unnamed == Unnamed::Delete {
-            let kept: HashSet<&OsStr> = nodes.iter().filter_map(|node| node.path.file_name()).collect();
+            let kept =
+                nodes.iter().filter_map(|node| Some((node.path.file_name()?, node.metadata.kind.is_directory())));
+            let kept: HashMap<&OsStr, bool> = kept.collect();
             delete_others(at, &kept).map_err(ExportError::io("deleting files in", &self.dest.join(path)))?;
         }
         for node in nodes {
@@ -135,22 +137,24 @@ fn times(mtime: Time) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// Deletes what is in a directory and not among `kept`; nothing is followed.
-fn delete_others(at: BorrowedFd<'_>, kept: &HashSet<&OsStr>) -> io::Result<()> {
+/// Deletes what is in a directory and not among `kept`, which says what is to be a directory; nothing is followed.
+fn delete_others(at: BorrowedFd<'_>, kept: &HashMap<&OsStr, bool>) -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(at)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." || kept.contains(name) {
+        if name == "." || name == ".." {
             continue;
         }
-        match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {
-                let inner = open_directory(at, name)?;
-                delete_others(inner.as_fd(), &HashSet::new())?;
+        let found = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_directory = rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir();
+        match (kept.get(name), is_directory) {
+            // A file gives way to whatever takes its name.
+            (Some(false), false) | (Some(true), _) => {}
+            (_, false) => rustix::fs::unlinkat(at, name, AtFlags::empty())?,
+            (_, true) => {
+                delete_others(open_directory(at, name)?.as_fd(), &HashMap::new())?;
                 rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR)?;
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -222,3 +226,7 @@ fn tar_entry<W: Write>(
     let mut content = tree.open(node)?;
     Ok(writer.file(&node.path, &node.metadata, &mut content)?)
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

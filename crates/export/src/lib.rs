@@ -21,6 +21,7 @@ pub mod result;
 mod attributes;
 mod config;
 mod error;
+mod layer_type;
 mod merged;
 mod store;
 

@@ -136,7 +136,7 @@ impl Work<'_> {
             images: self.images.clone(),
             reporter: self.progress.reporter().clone(),
             names: named,
-            manifests: commit.pushes(),
+            manifests: commit.pushes(self.output.image.assemble.foreign_layers),
             index: commit.index.clone(),
             digest: commit.root.digest,
             by_digest,
