@@ -267,11 +267,19 @@ pub(crate) fn unbundle(images: &Images, given: &[Attestation]) -> Result<Vec<Att
 
 /// Returns an image's name as a package URL.
 pub(crate) fn package_url(name: &Reference, platform: &Platform) -> String {
+    package_url_of("docker", name, Some(platform))
+}
+
+/// Returns the name of an image of a kind as a package URL.
+pub(crate) fn package_url_of(kind: &str, name: &Reference, platform: Option<&Platform>) -> String {
     let familiar = name.familiar_name();
     let version = name.tag.as_ref().map(|tag| format!("@{}", encoded(tag))).unwrap_or_default();
     let path = familiar.split('/').map(encoded).collect::<Vec<_>>().join("/");
-    let digest = name.digest.map(|digest| format!("digest={}&", encoded(&digest.to_string()))).unwrap_or_default();
-    format!("pkg:docker/{path}{version}?{digest}platform={}", encoded(&platform.to_string()))
+    let digest = name.digest.map(|digest| format!("digest={}", encoded(&digest.to_string())));
+    let platform = platform.map(|platform| format!("platform={}", encoded(&platform.to_string())));
+    let qualifiers = digest.into_iter().chain(platform).collect::<Vec<_>>().join("&");
+    let mark = if qualifiers.is_empty() { "" } else { "?" };
+    format!("pkg:{kind}/{path}{version}{mark}{qualifiers}")
 }
 
 /// Percent-encodes what a package URL cannot hold; colons stay.

@@ -15,6 +15,7 @@ pub mod exporter;
 pub mod files;
 pub mod inline;
 pub mod output;
+pub mod provenance;
 pub mod response;
 pub mod result;
 

@@ -229,13 +229,12 @@ impl Images {
             Resumable::Have => return Ok(()),
             Resumable::Resume(ingest) => ingest,
         };
-        let reference =
-            Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
-                what: "remote",
-                digest: remote.descriptor.digest,
-                name: remote.reference.clone(),
-                reason: error.to_string(),
-            })?;
+        let reference = Reference::parse_untagged(&remote.reference).map_err(|error| ImagesError::Document {
+            what: "remote",
+            digest: remote.descriptor.digest,
+            name: remote.reference.clone(),
+            reason: error.to_string(),
+        })?;
         let progress = Progress::new(reporter.clone(), vertex, remote.descriptor.digest.to_string());
         ingest.restart()?;
         self.client()?.fetch_blob(&reference, &remote.descriptor, &mut IngestSink(&mut ingest), progress).await?;

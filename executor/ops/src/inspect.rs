@@ -67,7 +67,8 @@ impl Worker {
         if !directory.metadata.kind.is_directory() {
             return Err(TreeError::Kind { path: path.to_owned(), wanted: "directory" }.into());
         }
-        let matcher = pattern.map(|pattern| Matcher::new(&[pattern.to_owned()]).map_err(TreeError::from)).transpose()?;
+        let matcher =
+            pattern.map(|pattern| Matcher::new(&[pattern.to_owned()]).map_err(TreeError::from)).transpose()?;
         let named = |node: &Node| node.path.file_name().map(PathBuf::from).unwrap_or_default();
         let nodes = tree.children(&directory.path)?.into_iter();
         Ok(nodes.filter(|node| matcher.as_ref().is_none_or(|matcher| matcher.matches(&named(node)))).collect())

@@ -260,8 +260,7 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
         };
         if !news.is_empty() {
             let at = (self.world.clock)();
-            let _ =
-                self.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
+            let _ = self.world.with_cache("noting the use of records", move |cache| cache.touch(&news, at)).await;
         }
     }
 }

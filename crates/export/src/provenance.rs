@@ -1,0 +1,13 @@
+//! Provenance: how a result came to be, as a value and as SLSA predicates of two versions.
+//!
+//! Whoever builds gathers a [`Capture`]; [`Provenance`] is what it and the run make of it. The predicate becomes an
+//! [`Attestation`](crate::Attestation) like any other.
+
+mod capture;
+mod materials;
+mod options;
+mod predicate;
+
+pub use capture::{Capture, GitSource, HttpSource, ImageSource, Parameters, Secret, Sources};
+pub use options::{AttestOptions, Mode, ProvenanceOptions, Version};
+pub use predicate::{BuildConfig, BuildStep, Provenance, Run};
