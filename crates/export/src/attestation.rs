@@ -25,7 +25,7 @@ const PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// Marks attestations that only images carry.
 const INLINE_ONLY: &str = "inline-only";
 /// Names the first of several SBOMs.
-const SBOM_CORE: &str = "sbom-core";
+pub(crate) const SBOM_CORE: &str = "sbom-core";
 
 /// What is attested about a part of a result.
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ impl Attestation {
     }
 
     /// Returns the predicate.
-    fn read(&self, images: &Images) -> Result<Bytes, ExportError> {
+    pub(crate) fn read(&self, images: &Images) -> Result<Bytes, ExportError> {
         match &self.content {
             Content::Made(bytes) => Ok(bytes.clone()),
             Content::Layers(layers) => self.file(&*tree(images, layers)?, Path::new(&self.path)),
@@ -289,7 +289,8 @@ fn encoded(text: &str) -> String {
     text.bytes().map(one).collect()
 }
 
-fn tree(images: &Images, layers: &[LayerId]) -> Result<Box<dyn FileTree>, ExportError> {
+/// Returns a view of layers that nobody watches.
+pub(crate) fn tree(images: &Images, layers: &[LayerId]) -> Result<Box<dyn FileTree>, ExportError> {
     let silent: Arc<dyn rbuild_events::Reporter> = Arc::new(rbuild_events::Silent);
     Ok(Box::new(images.view(layers, &silent, Digest::of(b""))?))
 }

@@ -11,10 +11,11 @@ use serde::Serialize;
 use crate::ExportError;
 use crate::annotations::{Annotated, Annotations};
 use crate::assemble::{AssembleOptions, Assembled, ManifestForm, manifest_with};
-use crate::attestation::{Attestation, NamedSubject, package_url, unbundle};
+use crate::attestation::{NamedSubject, package_url, unbundle};
 use crate::inline::InlineCache;
 use crate::layer_type::stays_foreign;
 use crate::result::Part;
+use crate::sbom::with_layers;
 
 /// The type of a statement's blob.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -35,6 +36,24 @@ pub(crate) struct CommitOptions<'a> {
     /// The names of the image, which attestations are about.
     pub(crate) names: &'a [Reference],
     pub(crate) inline_cache: Option<&'a dyn InlineCache>,
+}
+
+impl CommitOptions<'_> {
+    /// Whether something is attested that is worth an index.
+    fn is_attested(&self, part: &Part) -> bool {
+        part.attestations.iter().any(|given| self.inline_attestations || !given.is_inline_only())
+    }
+
+    /// Checks that what is asked for has its place in the image.
+    fn check(&self, parts: &[Part], index: bool) -> Result<(), ExportError> {
+        let oci = self.assemble.oci_media_types;
+        let platforms: Vec<_> = parts.iter().map(|part| &part.platform).collect();
+        self.annotations.check(&platforms, oci, index)?;
+        if index && !oci && parts.iter().any(|part| !part.attestations.is_empty()) {
+            return Err(ExportError::Output("cannot export attestations with \"oci-mediatypes=false\"".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// An image ready to leave.
@@ -79,17 +98,9 @@ impl Commit {
         options: &CommitOptions<'_>,
         progress: &Parts,
     ) -> Result<Self, ExportError> {
-        let attested = |part: &Part| {
-            let counts = |given: &&Attestation| options.inline_attestations || !given.is_inline_only();
-            part.attestations.iter().filter(counts).count() > 0
-        };
-        let index = is_map || parts.iter().any(attested);
+        let index = is_map || parts.iter().any(|part| options.is_attested(part));
         let oci = options.assemble.oci_media_types;
-        let platforms: Vec<_> = parts.iter().map(|part| &part.platform).collect();
-        options.annotations.check(&platforms, oci, index)?;
-        if index && !oci && parts.iter().any(|part| !part.attestations.is_empty()) {
-            return Err(ExportError::Output("cannot export attestations with \"oci-mediatypes=false\"".to_owned()));
-        }
+        options.check(parts, index)?;
         let exporting = progress.begin("exporting layers");
         let blobs = parts.iter().map(|part| part.blobs(images, options.assemble)).collect::<Result<Vec<_>, _>>()?;
         drop(exporting);
@@ -234,6 +245,7 @@ fn attest(
     let blobs = images.store().blobs();
     let mut layers = Vec::new();
     for attestation in unbundle(images, &part.attestations)? {
+        let attestation = with_layers(images, &image.layers, attestation)?;
         let bytes = attestation.statement(images, &itself)?.compact();
         let mut layer = Descriptor::new(IN_TOTO, blobs.put(&bytes)?, bytes.len() as u64);
         layer.annotations.insert("in-toto.io/predicate-type".to_owned(), attestation.predicate_type.clone());

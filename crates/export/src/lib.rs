@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod layer_type;
 mod merged;
+mod sbom;
 mod store;
 
 pub use annotations::Annotations;

@@ -254,19 +254,25 @@ impl ImageOptions {
                 attributes.take(name);
             }
         }
-        let conflict = |one: &str, other: &str| {
-            Err(ExportError::Output(format!("exporter option {one:?} conflicts with {other:?}")))
-        };
-        if options.artifact && !oci {
-            return conflict("oci-artifact=true", "oci-mediatypes=false");
-        }
-        if matches!(options.assemble.compression, Compression::Zstd(_)) && !oci {
-            return conflict("compression=zstd", "oci-mediatypes=false");
-        }
+        options.check()?;
         if asker == Asker::CommandLine && !matches!(kind, OutputKind::Image | OutputKind::Archive(_)) {
             options.refuse_for_files(spec)?;
         }
         Ok(options)
+    }
+
+    /// Docker's manifests know neither artifacts nor zstd.
+    fn check(&self) -> Result<(), ExportError> {
+        let conflict = |one: &str, other: &str| {
+            Err(ExportError::Output(format!("exporter option {one:?} conflicts with {other:?}")))
+        };
+        if self.artifact && !self.assemble.oci_media_types {
+            return conflict("oci-artifact=true", "oci-mediatypes=false");
+        }
+        if matches!(self.assemble.compression, Compression::Zstd(_)) && !self.assemble.oci_media_types {
+            return conflict("compression=zstd", "oci-mediatypes=false");
+        }
+        Ok(())
     }
 
     /// Files have no annotations and no registry.

@@ -241,6 +241,38 @@ fn attestations_of_images() {
     });
 }
 
+/// A file's layer is the topmost that has it; what has a comment or is in no layer stays.
+#[test]
+fn sboms_tell_the_layers_of_files() {
+    run(|place| {
+        let mut result = one(place);
+        let layers = [place.layer(&[("a", "A"), ("d/b", "B")]), place.layer(&[("a", "other")])];
+        result.refs = Refs::One(layers.to_vec());
+        let document = json!({
+            "spdxVersion": "SPDX-2.3",
+            "files": [{"fileName": "/a"}, {"fileName": "d/../d/b"}, {"fileName": "/no"}, {"fileName": "/a", "comment": "c"}, 1],
+        });
+        let content = Content::Made(document.to_string().into());
+        let core = [("sbom-core", "result")];
+        let sbom = |path: &str| Attestation {
+            content: content.clone(),
+            ..attestation(path, "https://spdx.dev/Document", &core)
+        };
+        result.attestations.insert("linux/amd64".to_owned(), vec![sbom("/other.spdx.json"), sbom("/result.spdx.json")]);
+        let (exported, _) = export(place, "type=image", &result);
+        let index = place.document(&descriptor(&exported)["digest"]);
+        let image = place.document(&index["manifests"][0]["digest"]);
+        let attested = place.document(&index["manifests"][1]["digest"]);
+        let predicates = [0, 1].map(|at| place.document(&attested["layers"][at]["digest"])["predicate"].clone());
+        assert_eq!(predicates[0], document, "only the main SBOM is told more");
+        let layer = |at: usize| json!(format!("layerID: {}", image["layers"][at]["digest"].as_str().unwrap()));
+        let comments: Vec<_> = (0..4).map(|at| predicates[1]["files"][at]["comment"].clone()).collect();
+        assert_eq!(comments, [layer(1), layer(0), Value::Null, json!("c")]);
+        let creators = predicates[1]["creationInfo"]["creators"].as_array().unwrap();
+        assert!(creators[0].as_str().unwrap().starts_with("Tool: rbuild-v"), "{creators:?}");
+    });
+}
+
 #[test]
 fn attestations_as_files() {
     run(|place| {
