@@ -70,6 +70,11 @@ impl Download {
         self.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
     }
 
+    /// Returns the path, escaped as it was given.
+    pub fn path(&self) -> &str {
+        self.url.path()
+    }
+
     /// Returns the address without user and query, fit to be shown.
     pub fn shown(&self) -> String {
         origin::shown(&self.url)

@@ -2,6 +2,7 @@
 //! tokens, for as long as a build.
 
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use rbuild_registry::{Credential, CredentialError, CredentialStore, FetchedToken
 use tokio::runtime::Handle;
 use tonic::Code;
 
+use crate::client::random_words;
 use crate::error::SessionError;
 use crate::session::Session;
 use crate::table::Group;
@@ -79,7 +81,7 @@ impl CredentialStore for SessionCredentials {
         let host = host_of(&wanted.registry);
         self.ask(|session| async move {
             let mut client = AuthClient::new(session.channel());
-            let salt = Bytes::from_static(&[0; KEY_BYTES]);
+            let salt = Bytes::copy_from_slice(salt());
             let authority = GetTokenAuthorityRequest { host: host.to_owned(), salt };
             match client.get_token_authority(authority).await {
                 Ok(answer) if answer.get_ref().public_key.len() == KEY_BYTES => {}
@@ -106,6 +108,12 @@ impl CredentialStore for SessionCredentials {
             Ok(Some(FetchedToken { token: answer.token, life }))
         })
     }
+}
+
+/// Returns what keys are made with, another one in each process, so that none can be recognised elsewhere.
+fn salt() -> &'static [u8] {
+    static SALT: OnceLock<[u8; KEY_BYTES]> = OnceLock::new();
+    SALT.get_or_init(|| *rbuild_oci::Digest::of(&random_words()).as_bytes())
 }
 
 /// Returns the host that clients know a registry by.

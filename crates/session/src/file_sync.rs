@@ -44,7 +44,7 @@ impl Session {
         progress: impl FnMut(u64) + Send,
     ) -> Result<(), SessionError> {
         self.require(METHOD)?;
-        let metadata_only = request.metadata_only.as_ref().map(|patterns| Matcher::new(patterns)).transpose();
+        let metadata_only = request.metadata_only.as_ref().map(Matcher::new).transpose();
         let metadata_only = metadata_only.map_err(|error| SessionError::Answer(error.to_string()))?;
         let options = ReceiveOptions { differ: request.differ, metadata_only, ..ReceiveOptions::default() };
         let mut map = MetadataMap::new();

@@ -85,6 +85,9 @@ pub enum OpsError {
         /// Why.
         source: io::Error,
     },
+    /// A file that the graph takes from the client is not offered.
+    #[error("{0}: the client of this build offers no such file")]
+    NoUpload(String),
     /// An OCI layout that the graph names was not given.
     #[error("OCI layout `{0}` is not part of this build")]
     NoLayout(String),

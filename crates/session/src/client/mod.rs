@@ -16,6 +16,7 @@ mod give;
 mod serve;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -222,9 +223,12 @@ impl Drop for ServedSession {
 
 /// Returns an id that no other session has.
 fn random_id() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    let word = || std::hash::RandomState::new().build_hasher().finish();
+    rbuild_oci::Digest::of(&random_words()).hex()[..25].to_owned()
+}
+
+/// Returns bytes that nobody can foretell: the keys of the standard library's hash maps come from the kernel.
+pub(crate) fn random_words() -> Vec<u8> {
+    let word = |_| std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    rbuild_oci::Digest::of(format!("{} {now} {} {}", std::process::id(), word(), word()).as_bytes()).hex()[..25]
-        .to_owned()
+    (0..4).flat_map(word).chain(now.to_le_bytes()).chain(std::process::id().to_le_bytes()).collect()
 }

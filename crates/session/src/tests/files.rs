@@ -111,7 +111,8 @@ async fn clients_send_what_is_asked_for() {
     sample(&place);
     symlink("sub/deep", place.path("context").join("l")).unwrap();
     let pair = Daemon::pair(ClientSession::new("").with_local("context", place.path("context"))).await;
-    let table: [(&[&str], &[&str], &[&str], &[&str]); 7] = [
+    type List = &'static [&'static str];
+    let table: [(List, List, List, List); 7] = [
         (&[], &["**", "!a-b"], &[], &["a-b"]),
         (&["a"], &["a/l*"], &[], &["a", "a/b"]),
         (&["grün/*"], &[], &[], &["grün", "grün/ü"]),

@@ -29,6 +29,7 @@ use crate::{Agent, Layout, LocalDirectory, LocalRequest, Session};
 pub(crate) struct Client {
     pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) layouts: BTreeMap<String, PathBuf>,
+    pub(crate) uploads: BTreeMap<String, String>,
 }
 
 #[async_trait]
@@ -47,6 +48,11 @@ impl Session for Client {
 
     async fn layout(&self, id: &str, _: Option<&str>) -> io::Result<Option<Layout>> {
         Ok(self.layouts.get(id).cloned().map(Layout::Directory))
+    }
+
+    async fn upload(&self, _: &str, path: &str) -> io::Result<Option<Box<dyn io::Read + Send>>> {
+        let content = self.uploads.get(path).cloned();
+        Ok(content.map(|content| Box::new(io::Cursor::new(content)) as Box<dyn io::Read + Send>))
     }
 }
 

@@ -16,6 +16,9 @@ use crate::file::{Body, Draft, Empty};
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
 
+/// The host that stands for the client of the build.
+const CLIENT: &str = "buildkit-session";
+
 /// A file that is hashed as it is written.
 struct Spool {
     file: File,
@@ -105,18 +108,44 @@ impl HttpSource {
         let scratch = self.worker.scratch()?;
         let spool = tempfile::tempfile_in(&scratch).map_err(|error| OpsError::io("making a file", error))?;
         let mut spool = Spool { file: spool, hasher: Hasher::new(), length: 0 };
-        let progress = Progress::new(context.reporter().clone(), context.vertex(), file.shown());
-        let head = client.download(file, MOST_BYTES, &mut spool, progress).await?;
+        let head = if file.host() == CLIENT {
+            spool = self.upload(file, spool).await?;
+            None
+        } else {
+            let progress = Progress::new(context.reporter().clone(), context.vertex(), file.shown());
+            Some(client.download(file, MOST_BYTES, &mut spool, progress).await?)
+        };
         let layer = Layer {
-            name: self.name_of(&head),
+            name: head.as_ref().map_or_else(|| self.known_name(), |head| self.name_of(head)),
             mode: self.mode,
             owner: self.owner,
-            last_modified: head.last_modified(),
-            etag: head.header("etag").map(etag),
+            last_modified: head.as_ref().and_then(Head::last_modified),
+            etag: head.as_ref().and_then(|head| head.header("etag")).map(etag),
             description: format!("file from {}", file.shown()),
         };
         let (worker, memory) = (self.worker.clone(), memory.clone());
         blocking(move || layer.write(&worker, spool, &memory, &scratch)).await
+    }
+
+    /// Takes a file that the client offers itself.
+    async fn upload(&self, file: &Download, mut spool: Spool) -> Result<Spool, OpsError> {
+        let failed = |error| OpsError::io("loading a file from the client", error);
+        let offered = self.worker.session().upload(&file.host(), file.path()).await.map_err(failed)?;
+        let mut content = offered.ok_or_else(|| OpsError::NoUpload(file.shown()))?;
+        blocking(move || {
+            let mut chunk = vec![0; 64 << 10];
+            loop {
+                let length = content.read(&mut chunk).map_err(failed)?;
+                if length == 0 {
+                    return Ok(spool);
+                }
+                spool.write(&chunk[..length]).map_err(failed)?;
+                if spool.length > MOST_BYTES {
+                    return Err(failed(io::Error::other("it is larger than 64 GiB")));
+                }
+            }
+        })
+        .await
     }
 
     fn name_of(&self, head: &Head) -> String {

@@ -125,3 +125,14 @@ async fn failures() {
     let error = fetch(&place, &client, &op(&format!("{}/busy", server.address), &unknown)).await.err().unwrap();
     assert!(error.contains("is not supported"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_the_client_are_taken_from_it() {
+    let mut client = Client::default();
+    client.uploads.insert("/one".to_owned(), "hello".to_owned());
+    let place = Place::new();
+    let done = fetch(&place, &client, &op("http://buildkit-session/one", &[])).await.unwrap();
+    assert_eq!(done.read("one").as_deref(), Some("hello"));
+    let missing = fetch(&place, &client, &op("http://buildkit-session/two", &[])).await.err().unwrap();
+    assert!(missing.contains("the client of this build offers no such file"), "{missing}");
+}
