@@ -19,12 +19,14 @@ use rbuild_lower::{
 use rbuild_network::Provider;
 use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_ops::{LayerResults, OpsError, Ref, Worker, resolve};
+use rbuild_remote::{Solution, Target};
 use rbuild_snapshot::Roots;
 use rbuild_solver::{Edge, Locks, Settings, Solver, SqliteCache};
 use rbuild_store::LayerId;
 use rbuild_tree::pattern::Matcher;
 
 use crate::bridge::{Asked, Host};
+use crate::cache::Caches;
 use crate::error::{BuildError, line_pair};
 use crate::input::{self, Input};
 use crate::named::{Contexts, contexts};
@@ -105,6 +107,7 @@ impl Builder {
     /// If the input, a step or an output fails.
     pub async fn build(&self, request: &BuildRequest) -> Result<BuildOutcome, BuildError> {
         let outputs = output::outputs(request)?;
+        let mut caches = Caches::parse(request, &self.parts.images, &self.parts.reporter)?;
         let stored = outputs.iter().any(|output| output.is_named_in_store());
         if stored && platforms(request).len() > 1 {
             return Err(BuildError::Input(
@@ -125,21 +128,31 @@ impl Builder {
         for warning in lowerings.first().iter().flat_map(|first| &first.lowered.warnings) {
             self.warn(warning, &input);
         }
-        // At the same time: steps that platforms share run once, and the first failure ends the others.
-        let solving = lowerings.iter().map(|lowering| self.solve(lowering, &worker, &input));
-        let solved = try_join_all(solving).await;
-        if solved.is_err() {
-            self.solver.idle().await;
-        }
+        caches.import(&self.solver).await?;
+        let solved = loop {
+            // At the same time: steps that platforms share run once, and the first failure ends the others.
+            let solving = lowerings.iter().map(|lowering| self.solve(lowering, &worker, &input, &caches));
+            let solved = try_join_all(solving).await;
+            if solved.is_err() {
+                self.solver.idle().await;
+                if caches.strike()? {
+                    continue;
+                }
+            }
+            break solved?;
+        };
+        let (layers, solutions): (Vec<_>, Vec<Solution>) = solved.into_iter().unzip();
         let lowered: Vec<_> = lowerings.iter().map(|lowering| &lowering.lowered).collect();
-        let result = output::result(&lowered, solved?);
         let exporter = Exporter {
             images: self.parts.images.clone(),
             reporter: self.parts.reporter.clone(),
             stored: StoredImages::Lazy,
-            inline_cache: None,
+            inline_cache: caches.inline(&self.solver, &lowered, &solutions).await?,
         };
-        output::export(&exporter, &outputs, result, self.parts.stdout).await
+        let result = output::result(&lowered, layers);
+        let mut outcome = output::export(&exporter, &outputs, result, self.parts.stdout).await?;
+        outcome.response.extend(caches.export(&self.solver, &solutions).await?);
+        Ok(outcome)
     }
 
     /// Answers a question about the Dockerfile, for the first platform; builds nothing. The text comes with colours
@@ -249,28 +262,33 @@ impl Builder {
         }));
     }
 
-    /// Solves one platform's graph; returns the layers of its result.
+    /// Solves one platform's graph; returns the layers of its result, and what a cache of it is made of.
     async fn solve(
         &self,
         lowering: &Lowering,
         worker: &Arc<Worker>,
         input: &Input,
-    ) -> Result<Vec<LayerId>, BuildError> {
+        caches: &Caches,
+    ) -> Result<(Vec<LayerId>, Solution), BuildError> {
         let graph = &lowering.graph;
-        match graph.root() {
-            None => Ok(Vec::new()),
+        let (mut explanations, mut edge) = (Vec::new(), None);
+        let layers = match graph.root() {
+            None => Vec::new(),
             Some(root) => {
                 let solver_graph = resolve(graph, worker).map_err(unresolved)?;
-                let job = self.solver.job(self.parts.reporter.clone());
+                let job = caches.job(&self.solver);
                 let target = Edge { vertex: root.vertex, output: root.output };
                 let solved = job.solve(&solver_graph, &[target]).await;
                 let failed = |error| BuildError::solve(&error, graph, &input.filename, &input.text);
                 let value = solved.map_err(failed)?.into_iter().next().expect("one target has one value").value;
+                (explanations, edge) = (job.explanations(), Some(target));
                 let worker = worker.clone();
                 let layers = tokio::task::spawn_blocking(move || worker.layers(&value)).await;
-                layers.map_err(BuildError::engine)?.map_err(BuildError::engine)
+                layers.map_err(BuildError::engine)?.map_err(BuildError::engine)?
             }
-        }
+        };
+        let solution = Solution { explanations, targets: vec![Target { edge, layers: layers.clone() }] };
+        Ok((layers, solution))
     }
 }
 

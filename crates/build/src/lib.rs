@@ -2,6 +2,7 @@
 
 mod bridge;
 mod builder;
+mod cache;
 mod error;
 mod explain;
 mod input;
@@ -22,6 +23,7 @@ pub use rbuild_dockerfile::render::Color;
 pub use rbuild_export::OutputSpec;
 pub use rbuild_lower::{Answer, Findings, Subrequest};
 pub use rbuild_ops::DeviceGrants;
+pub use rbuild_remote::{CacheSpec, ExportSpec, ImportSpec};
 pub use request::{
     BuildRequest, ContextSource, DockerfileSource, NetworkMode, NoCache, Resources, SecretSource, SshSource, Ulimit,
 };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rbuild_export::OutputSpec;
 use rbuild_oci::{Platform, Reference};
 use rbuild_ops::DeviceGrants;
+use rbuild_remote::CacheSpec;
 
 /// Where the build context comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,10 @@ pub struct BuildRequest {
     pub platforms: Vec<Platform>,
     /// Where the result goes; empty for the local store.
     pub outputs: Vec<OutputSpec>,
+    /// Caches to look into.
+    pub cache_from: Vec<CacheSpec>,
+    /// Caches to write.
+    pub cache_to: Vec<CacheSpec>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// ssh agents.
@@ -172,6 +177,8 @@ impl BuildRequest {
             pull: false,
             platforms: Vec::new(),
             outputs: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             secrets: BTreeMap::new(),
             ssh: Vec::new(),
             build_contexts: BTreeMap::new(),

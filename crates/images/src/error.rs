@@ -67,3 +67,17 @@ pub enum ImagesError {
     #[error("a thread that handled a layer panicked")]
     Panicked,
 }
+
+impl ImagesError {
+    /// Whether what was asked for is not there or not what it was said to be: asking again is in vain.
+    pub(crate) fn is_final(&self) -> bool {
+        use rbuild_registry::Error as E;
+        matches!(
+            self,
+            Self::DiffId { .. }
+                | Self::Gone(_)
+                | Self::Registry(E::Mismatch { .. } | E::Refused { status: 404 | 410, .. })
+                | Self::Store(rbuild_store::Error::DigestMismatch { .. } | rbuild_store::Error::SizeMismatch { .. })
+        )
+    }
+}

@@ -195,6 +195,7 @@ impl Images {
         vertex: Digest,
     ) -> Result<Descriptor, ImagesError> {
         let mut failure = ImagesError::Gone(layer.id);
+        let mut lost = true;
         for remote in &layer.remotes {
             let found = DiffId(remote.descriptor.digest);
             if variant_of(&remote.descriptor.media_type) == PLAIN
@@ -211,10 +212,15 @@ impl Images {
                     self.store().layers().add_blob(layer.id, &LayerBlob { descriptor: descriptor.clone(), variant })?;
                     return Ok(descriptor);
                 }
-                Err(error) => failure = error,
+                Err(error) => {
+                    lost &= error.is_final();
+                    failure = error;
+                }
             }
         }
-        self.note_unusable(layer.id);
+        if lost {
+            self.note_unusable(layer.id);
+        }
         Err(failure)
     }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rbuild_events::Reporter;
 use rbuild_oci::{Descriptor, DiffId, Digest, Platform, Reference};
-use rbuild_store::{ImageId, LayerBlob, LayerId, NewImage, NewLayer, Remote};
+use rbuild_store::{ImageId, Layer, LayerBlob, LayerId, NewImage, NewLayer, Remote};
 
 use crate::form::{PLAIN, variant_of};
 use crate::resolve::{Mode, Origin, Resolved};
@@ -46,21 +46,19 @@ impl Images {
     /// # Errors
     /// If the store fails.
     pub fn lazy_layer(&self, remote: &Remote, diff_id: DiffId, description: String) -> Result<LayerId, ImagesError> {
-        let new = NewLayer { description, diff_id: Some(diff_id), ..NewLayer::default() };
-        let id = self.store().layers().find_or_create(diff_id, &remote.descriptor.digest, &new)?;
-        let layer = self.store().layers().get(id)?;
+        let layer = self.layer_of(&remote.descriptor, diff_id, description)?;
         // Of a layer known otherwise, this blob has yet to prove that it has the diff id.
-        let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
-        if (is_new || layer.is_of(&remote.descriptor.digest)) && !layer.remotes.contains(remote) {
-            self.store().layers().add_remote(id, remote)?;
+        let is_its = !layer.is_available() || layer.is_of(&remote.descriptor.digest);
+        if is_its && !layer.remotes.contains(remote) {
+            self.store().layers().add_remote(layer.id, remote)?;
         }
-        Ok(id)
+        Ok(layer.id)
     }
 
     /// Returns the layer with this blob, which lies in the store.
     ///
     /// # Errors
-    /// If the store fails, or the blob is no layer.
+    /// If the store fails, or the blob cannot have the diff id.
     pub fn layer_of_blob(
         &self,
         blob: &Descriptor,
@@ -69,18 +67,20 @@ impl Images {
     ) -> Result<LayerId, ImagesError> {
         let variant = variant_of(&blob.media_type);
         if variant == PLAIN && diff_id.0 != blob.digest {
-            let (found, name) = (DiffId(blob.digest), description);
-            let reason = format!("the plain layer has diff id {found}, it is said to have {diff_id}");
-            return Err(ImagesError::Document { what: "layer", digest: blob.digest, name, reason });
+            let reason = format!("it is plain, and said to have the diff id {diff_id}");
+            return Err(ImagesError::Document { what: "layer", digest: blob.digest, name: description, reason });
         }
+        let layer = self.layer_of(blob, diff_id, description)?;
+        if !layer.is_available() || layer.is_of(&blob.digest) {
+            self.store().layers().add_blob(layer.id, &LayerBlob { descriptor: blob.clone(), variant })?;
+        }
+        Ok(layer.id)
+    }
+
+    fn layer_of(&self, blob: &Descriptor, diff_id: DiffId, description: String) -> Result<Layer, ImagesError> {
         let new = NewLayer { description, diff_id: Some(diff_id), ..NewLayer::default() };
         let id = self.store().layers().find_or_create(diff_id, &blob.digest, &new)?;
-        let layer = self.store().layers().get(id)?;
-        let is_new = layer.blobs.is_empty() && layer.remotes.is_empty() && layer.tree.is_none();
-        if is_new || layer.is_of(&blob.digest) {
-            self.store().layers().add_blob(id, &LayerBlob { descriptor: blob.clone(), variant })?;
-        }
-        Ok(id)
+        Ok(self.store().layers().get(id)?)
     }
 
     /// Pulls an image: all its blobs are in the store afterwards, and the name is its.

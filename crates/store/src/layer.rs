@@ -242,6 +242,17 @@ impl<'a> Layers<'a> {
         if changed == 1 { Ok(()) } else { Err(Error::NoLayer(id)) }
     }
 
+    /// Records when the layer was made, if that was elsewhere.
+    ///
+    /// # Errors
+    /// If the layer is not in the store.
+    pub fn set_created(&self, id: LayerId, created: SystemTime) -> Result<()> {
+        let changed = self.store.database().write("recording a layer's time", |tx| {
+            tx.prepare_cached("UPDATE layers SET created = ?2 WHERE id = ?1")?.execute(params![id, millis(created)])
+        })?;
+        if changed == 1 { Ok(()) } else { Err(Error::NoLayer(id)) }
+    }
+
     /// Records a blob of the layer; it must be in the store and held by the lease.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ mod network;
 mod outcome;
 mod platforms;
 mod registry;
+mod remote_cache;
 mod reproducible;
 mod rootless;
 mod run;

@@ -52,7 +52,19 @@ impl Registry {
         Some(registry)
     }
 
-    fn blobs(&self) -> Vec<PathBuf> {
+    /// Returns the requests that were answered, such as `GET /v2/app/manifests/latest 200`.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.data.join("log")).unwrap();
+        let request = |line: &str| {
+            let (_, rest) = line.split_once(" \"")?;
+            let (request, rest) = rest.split_once("\" ")?;
+            let status = rest.split_whitespace().next()?;
+            Some(format!("{} {status}", request.trim_end_matches(" HTTP/1.1")))
+        };
+        log.lines().filter_map(request).collect()
+    }
+
+    pub(crate) fn blobs(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut left = vec![self.data.join("docker/registry/v2/blobs")];
         while let Some(dir) = left.pop() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rbuild_build::{
-    BuildError, BuildOutcome, BuildRequest, Builder, ContextSource, DeviceGrants, DockerfileSource, NetworkMode,
-    NoCache, OutputSpec, SecretSource, SshSource, Ulimit,
+    BuildError, BuildOutcome, BuildRequest, Builder, CacheSpec, ContextSource, DeviceGrants, DockerfileSource,
+    ExportSpec, ImportSpec, NetworkMode, NoCache, OutputSpec, SecretSource, SshSource, Ulimit,
 };
 use rbuild_oci::Reference;
 
@@ -64,6 +64,12 @@ pub(crate) struct Args {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL",
           hide_default_value = true, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub(crate) load: bool,
+    /// Cache to look into before running steps (`user/app:cache`, `type=registry,ref=…`, `type=local,src=DIR`)
+    #[arg(long = "cache-from", value_name = "SPEC", value_parser = cache_from)]
+    pub(crate) cache_from: Vec<Caches>,
+    /// Cache to write (`type=registry,ref=…[,mode=max]`, `type=local,dest=DIR`, `type=inline`)
+    #[arg(long = "cache-to", value_name = "SPEC", value_parser = cache_to)]
+    pub(crate) cache_to: Vec<Caches>,
     /// Secret to expose to steps (`id=mysecret[,src=/local/secret]` or `id=mysecret,env=NAME`)
     #[arg(long = "secret", value_name = "SPEC")]
     pub(crate) secrets: Vec<String>,
@@ -136,6 +142,37 @@ fn output(text: &str) -> Result<OutputSpec, String> {
     Ok(OutputSpec { kind, attributes })
 }
 
+/// Caches that one flag names.
+#[derive(Debug, Clone)]
+pub(crate) struct Caches(Vec<CacheSpec>);
+
+fn flat(caches: &[Caches]) -> Vec<CacheSpec> {
+    caches.iter().flat_map(|caches| caches.0.clone()).collect()
+}
+
+/// Parses a cache: attributes, or as buildx has it names alone.
+fn caches(text: &str) -> Result<Vec<CacheSpec>, String> {
+    let fields = value::csv(text)?;
+    if fields.iter().all(|field| !field.contains('=')) {
+        return Ok(fields.iter().map(|name| CacheSpec::registry(name)).collect());
+    }
+    let mut attributes = value::attributes(text)?;
+    let kind = attributes.remove("type").ok_or_else(|| format!("type is required for cache `{text}`"))?;
+    Ok(vec![CacheSpec { kind, attributes }])
+}
+
+fn cache_from(text: &str) -> Result<Caches, String> {
+    let caches = caches(text)?;
+    caches.iter().try_for_each(|cache| ImportSpec::parse(cache).map(drop)).map_err(|error| error.to_string())?;
+    Ok(Caches(caches))
+}
+
+fn cache_to(text: &str) -> Result<Caches, String> {
+    let caches = caches(text)?;
+    caches.iter().try_for_each(|cache| ExportSpec::parse(cache).map(drop)).map_err(|error| error.to_string())?;
+    Ok(Caches(caches))
+}
+
 /// The caller's environment, read by name.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -156,6 +193,8 @@ impl Args {
             pull: self.pull,
             platforms: platforms.collect::<Result<_, _>>()?,
             outputs: self.outputs()?,
+            cache_from: flat(&self.cache_from),
+            cache_to: flat(&self.cache_to),
             secrets: self.secrets.iter().map(|text| secret(text, lookup)).collect::<Result<_, _>>()?,
             ssh: self.ssh.iter().map(|text| ssh(text, lookup)).collect::<Result<_, _>>()?,
             build_contexts: self.build_contexts.iter().cloned().collect(),
@@ -347,12 +386,10 @@ const WORTH_TIDYING: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) fn run(args: Args, world: &World) -> Result<(), Failure> {
     let mut request = args.request(&variable_or_empty).map_err(Failure::User)?;
     add_proxies(&mut request.build_args, world);
-    if request
-        .build_args
-        .get("BUILDKIT_INLINE_CACHE")
-        .is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
-    {
-        ui::say("WARNING: BUILDKIT_INLINE_CACHE does nothing: caches inside of images are not written yet");
+    let inline = request.build_args.get("BUILDKIT_INLINE_CACHE");
+    let inline = inline.is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    if inline && !request.cache_to.iter().any(|cache| cache.kind == "inline") {
+        request.cache_to.push(CacheSpec { kind: "inline".to_owned(), attributes: BTreeMap::new() });
     }
     match args.call {
         call::Method::Call(asked) => return call::run(asked, &request, &args.progress, world),
