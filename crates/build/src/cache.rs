@@ -9,8 +9,7 @@ use rbuild_images::{Images, MadeBlob};
 use rbuild_lower::Lowered;
 use rbuild_ops::{LayerResults, Ref};
 use rbuild_remote::{
-    Backend, Directory, ExportSpec, Exports, ImportSpec, Imports, Local, Place, Registry,
-    Solution, strike,
+    Backend, Directory, ExportSpec, Exports, ImportSpec, Imports, Local, Place, Registry, Solution, strike,
 };
 use rbuild_solver::{Job, Solver};
 use rbuild_store::LayerId;

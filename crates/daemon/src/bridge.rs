@@ -7,7 +7,13 @@ pub(crate) mod source;
 
 use std::sync::Arc;
 
-use rbuild_buildkit_api::gateway::{EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ResultResult, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse};
+use rbuild_buildkit_api::gateway::{
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
+    NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
+    ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+    ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ResultResult, ReturnRequest,
+    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+};
 use rbuild_buildkit_api::services::bridge::l_l_b_bridge_server::LLBBridge;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -80,9 +86,7 @@ impl LLBBridge for Bridge {
         let evaluate = asked.evaluate;
         let outcome = self.engine.solve(&build, Asked::of_frontend(asked)?).await?;
         if evaluate {
-            let results = outcome.results();
-            let made = results.iter().map(|lazy| build.solve(lazy));
-            futures::future::try_join_all(made).await?;
+            build.make(outcome.results()).await?;
         }
         if is_old && matches!(outcome.refs, Refs::Many(_)) {
             return Err(Fault::new("solve did not return default result").into());

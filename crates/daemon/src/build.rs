@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
+use rbuild_graph::policy::Policy;
 use rbuild_graph::{Entitlements, pb};
-use rbuild_ops::{Ref, Worker};
 use rbuild_oci::Digest;
-use rbuild_solver::{Job, Solved};
+use rbuild_ops::{Ref, Worker};
+use rbuild_solver::Solved;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::caches::{Asked, Caches};
 use crate::config::Entitlement;
 use crate::fault::Fault;
 use crate::feed::Feed;
@@ -29,15 +32,26 @@ pub(crate) struct Begun {
     pub(crate) is_driven: bool,
     /// Definitions that its frontend may use.
     pub(crate) inputs: BTreeMap<String, pb::Definition>,
+    /// Rules about sources.
+    pub(crate) policies: Vec<Policy>,
     /// What steps may have beyond the sandbox.
     pub(crate) granted: BTreeSet<Entitlement>,
+}
+
+/// What holds for a definition besides what holds for all of its build.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// Rules about sources.
+    pub(crate) policies: Vec<Policy>,
+    /// Caches that may have the result.
+    pub(crate) imports: Vec<Asked>,
 }
 
 /// One build of a client.
 pub(crate) struct Build {
     begun: Begun,
     worker: Arc<Worker>,
-    job: Job<Ref>,
+    caches: Caches,
     feed: Arc<Feed>,
     results: Mutex<Results>,
     returned: watch::Sender<Option<Result<Outcome, Fault>>>,
@@ -51,11 +65,11 @@ struct Results {
 }
 
 impl Build {
-    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, job: Job<Ref>, feed: Arc<Feed>) -> Arc<Self> {
+    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, caches: Caches, feed: Arc<Feed>) -> Arc<Self> {
         Arc::new(Self {
             begun,
             worker,
-            job,
+            caches,
             feed,
             results: Mutex::default(),
             returned: watch::Sender::new(None),
@@ -79,8 +93,8 @@ impl Build {
         &self.feed
     }
 
-    pub(crate) fn job(&self) -> &Job<Ref> {
-        &self.job
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// Ends all that is done for the build.
@@ -98,7 +112,13 @@ impl Build {
 
     /// Loads a definition of the client.
     pub(crate) fn load(&self, definition: &pb::Definition) -> Result<MaybeLazy, Fault> {
-        let lazy = Lazy::load(definition, &self.worker)?.map(Arc::new);
+        self.load_with(definition, &Terms::default())
+    }
+
+    /// Loads a definition of the client on terms of its own.
+    pub(crate) fn load_with(&self, definition: &pb::Definition, terms: &Terms) -> Result<MaybeLazy, Fault> {
+        let policies: Vec<_> = self.begun.policies.iter().chain(&terms.policies).cloned().collect();
+        let lazy = Lazy::load(definition, &policies, &terms.imports, &self.worker)?.map(Arc::new);
         if let Some(lazy) = &lazy {
             lazy.graph().check_entitlements(self.granted())?;
         }
@@ -115,7 +135,17 @@ impl Build {
 
     /// Makes a result.
     pub(crate) async fn solve<'a>(&self, lazy: &'a Lazy) -> Result<&'a Solved<Ref>, Fault> {
-        self.unless_canceled(lazy.solve(&self.job)).await
+        self.unless_canceled(lazy.solve(&self.caches)).await
+    }
+
+    /// Makes results, all at once; the first failure ends the rest.
+    pub(crate) async fn make(self: &Arc<Self>, results: Vec<Arc<Lazy>>) -> Result<(), Fault> {
+        let mut made = Vec::with_capacity(results.len());
+        for lazy in results {
+            let build = Arc::clone(self);
+            made.push(async move { build.solve(&lazy).await.map(|_| ()) }.boxed());
+        }
+        futures::future::try_join_all(made).await.map(|_| ())
     }
 
     fn results(&self) -> MutexGuard<'_, Results> {

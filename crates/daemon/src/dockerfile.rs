@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rbuild_buildkit_api::control::VertexWarning;
+use rbuild_buildkit_api::control::{CacheOptionsEntry, VertexWarning};
 use rbuild_buildkit_api::gateway;
 use rbuild_builtin::{Answered, BuiltinError, Files, Forward, Host, HostError, Warning};
 use rbuild_graph::{Definition, pb};
@@ -16,7 +16,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::bridge::source;
-use crate::build::Build;
+use crate::build::{Build, Terms};
+use crate::caches;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::outcome::{Outcome, Refs, Statement};
@@ -43,19 +44,43 @@ impl Engine {
             platforms: &self.parts().worker.platforms,
         };
         match rbuild_builtin::build(question, &host).await {
-            Ok(answered) => Ok(Lowered::Outcome(outcome(build, answered)?)),
+            Ok(answered) => Ok(Lowered::Outcome(outcome(build, answered, &terms(asked)?)?)),
             Err(BuiltinError::NeedsGateway(forward)) => Ok(Lowered::Forward(forward)),
             Err(error) => Err(fault(&error)),
         }
     }
 }
 
-fn outcome(build: &Build, answered: Answered) -> Result<Outcome, Fault> {
+/// Returns what holds for the results of a request: caches may be named by attributes, too.
+fn terms(asked: &Asked) -> Result<Terms, Fault> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Entry {
+        r#type: String,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
+    }
+    let mut terms = asked.terms.clone();
+    if let Some(text) = asked.attributes.get("cache-imports") {
+        let entries: Vec<Entry> = serde_json::from_str(text)
+            .map_err(|error| Fault::new(format!("failed to unmarshal cache-imports ({text:?}): {error}")))?;
+        let entries = entries.into_iter().map(|entry| CacheOptionsEntry { r#type: entry.r#type, attrs: entry.attrs });
+        terms.imports.extend(caches::asked(entries)?);
+    }
+    let names = asked.attributes.get("cache-from").map(String::as_str).unwrap_or_default();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        terms.imports.push(("registry".to_owned(), [("ref".to_owned(), name.to_owned())].into()));
+    }
+    Ok(terms)
+}
+
+fn outcome(build: &Build, answered: Answered, terms: &Terms) -> Result<Outcome, Fault> {
     let refs = match answered.refs {
         rbuild_builtin::Refs::None => Refs::None,
-        rbuild_builtin::Refs::Single(definition) => Refs::One(build.load(&definition.to_pb())?),
+        rbuild_builtin::Refs::Single(definition) => Refs::One(build.load_with(&definition.to_pb(), terms)?),
         rbuild_builtin::Refs::Platforms(several) => {
-            let loaded = several.iter().map(|(id, definition)| Ok((id.clone(), build.load(&definition.to_pb())?)));
+            let loaded =
+                several.iter().map(|(id, definition)| Ok((id.clone(), build.load_with(&definition.to_pb(), terms)?)));
             Refs::Many(loaded.collect::<Result<_, Fault>>()?)
         }
     };

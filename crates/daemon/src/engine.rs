@@ -12,18 +12,19 @@ use rbuild_ops::{DeviceGrants, LayerResults, Ref, Worker};
 use rbuild_registry::Options;
 use rbuild_session::{RemoteClient, SessionCredentials, Sessions};
 use rbuild_snapshot::Roots;
-use tokio_util::sync::CancellationToken;
 use rbuild_solver::{Locks, Settings, Solver, SqliteCache};
+use tokio_util::sync::CancellationToken;
 
 use crate::build::{Begun, Build};
 use crate::builds::Builds;
+use crate::caches::Caches;
 use crate::config::{Entitlement, HistoryLimits};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::history::History;
 use crate::log::Log;
 use crate::run::granted;
-use crate::solve::Asked;
+use crate::solve::{Asked, policies};
 use crate::{DaemonError, workers};
 
 /// What an engine is made of.
@@ -80,10 +81,6 @@ impl Engine {
         &self.history
     }
 
-    pub(crate) fn solver(&self) -> &Solver<Ref> {
-        &self.solver
-    }
-
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
     }
@@ -98,10 +95,14 @@ impl Engine {
 
     /// Begins a build; nothing is done yet.
     pub(crate) fn begin(&self, request: &SolveRequest) -> Result<Arc<Build>, Fault> {
+        if !request.source_policy_session.is_empty() {
+            return Err(Fault::new("policies that a session decides upon (SourcePolicySession) are not supported yet"));
+        }
         let begun = Begun {
+            policies: policies(request.source_policy.as_slice())?,
             id: request.r#ref.clone(),
             session: request.session.clone(),
-            is_driven: Asked::of_client(request).is_driven(),
+            is_driven: Asked::of_client(request)?.is_driven(),
             inputs: request.frontend_inputs.clone(),
             granted: granted(&request.entitlements, &self.parts.entitlements)?,
         };
@@ -114,8 +115,9 @@ impl Engine {
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
         let worker = Arc::new(worker.with_devices(DeviceGrants::default(), parts.cdi_spec_dirs.clone()));
-        let job = self.solver.job(feed.clone());
-        Ok(Build::new(begun, worker, job, feed))
+        let (sessions, session) = (self.sessions.clone(), begun.session.clone());
+        let caches = Caches::new(worker.images().clone(), self.solver.clone(), feed.clone(), sessions, session);
+        Ok(Build::new(begun, worker, caches, feed))
     }
 
     pub(crate) fn builds(&self) -> &Arc<Builds> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, try_join_all};
 use rbuild_buildkit_api::control::SolveRequest;
 use rbuild_buildkit_api::gateway;
 use rbuild_export::attestation::{Content, Kind};
@@ -11,11 +12,13 @@ use rbuild_export::{
     Asker, Attestation, Blob, BuildResult, Destination, DirectoryMode, Documents, ExportError, Exporter, Output,
     OutputKind, OutputSpec, Refs as Layers, StoredImages, Subject, TarStream,
 };
+use rbuild_remote::{ExportSpec, Solution, Target};
 use rbuild_session::{LOOKUP, Session};
 use rbuild_store::LayerId;
 use rbuild_tree::FileTree;
 
 use crate::build::Build;
+use crate::caches::Looking;
 use crate::destination::ClientDestination;
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -41,48 +44,64 @@ pub(crate) fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Fault> {
 
 impl Engine {
     /// Carries the outputs of a build out.
-    pub(crate) async fn export(
+    pub(crate) fn export<'a>(
+        &'a self,
+        build: &'a Arc<Build>,
+        outputs: &'a [Output],
+        caches: &'a [ExportSpec],
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<Told, Fault>> {
+        self.exported(build, outputs, caches, outcome).boxed()
+    }
+
+    async fn exported(
         &self,
         build: &Arc<Build>,
         outputs: &[Output],
+        caches: &[ExportSpec],
         outcome: &Outcome,
     ) -> Result<Told, Fault> {
         let mut told = Told::new();
         for (key, value) in outcome.metadata.iter().filter(|(key, _)| key.starts_with("frontend.")) {
             told.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
         }
-        if outputs.is_empty() {
+        if outputs.is_empty() && caches.is_empty() {
             return Ok(told);
         }
-        let result = Arc::new(result(build, outcome).await?);
+        let result = Arc::new(result(build, outcome).boxed().await?);
+        let looking = looking(build, outcome).boxed().await;
+        let solutions = solutions(&looking, outcome, &result);
         let exporter = Exporter {
             images: build.worker().images().clone(),
             reporter: build.feed().clone(),
             stored: StoredImages::Whole,
-            inline_cache: None,
+            inline_cache: build.caches().inline(caches, &looking, &solutions).boxed().await?,
         };
         let id = &build.begun().session;
         let session = self.session_of(build, outputs).await?;
-        let export = |(position, output): (usize, &Output)| {
+        let mut exporting = Vec::with_capacity(outputs.len());
+        for (position, output) in outputs.iter().enumerate() {
             let destination: Arc<dyn Destination> = match &session {
                 Some(session) => Arc::new(ClientDestination::new(session.clone(), position)),
                 None => Arc::new(Nowhere),
             };
             let (exporter, result) = (exporter.clone(), result.clone());
             let (id, output) = (format!("{id}-export-{position}"), output.clone());
-            async move {
+            let exported = async move {
                 let exported = exporter.export(&output, result, destination, &id).await;
                 exported.map_err(|error| Fault::of(&error))
-            }
-        };
-        let exported = try_join_all(outputs.iter().enumerate().map(export)).await?;
-        let mut pushes = Vec::new();
-        for one in exported {
-            told.extend(one.response);
-            pushes.extend(one.push);
+            };
+            exporting.push(exported.boxed());
         }
-        let pushed = pushes.into_iter().map(|push| async move { push.finish().await.map_err(|error| Fault::of(&error)) });
-        try_join_all(pushed).await?;
+        let mut pushed = Vec::new();
+        for one in try_join_all(exporting).await? {
+            told.extend(one.response);
+            let Some(push) = one.push else { continue };
+            pushed.push(async move { push.finish().await.map_err(|error| Fault::of(&error)) }.boxed());
+        }
+        let cached = build.caches().export(caches, &looking, solutions.into_values().collect()).boxed();
+        let (_, cached) = futures::try_join!(try_join_all(pushed), cached)?;
+        told.extend(cached);
         Ok(told)
     }
 }
@@ -113,17 +132,35 @@ impl Destination for Nowhere {
         Self::refusal()
     }
 
-    fn directory(
-        &self,
-        _: Arc<dyn FileTree>,
-        _: DirectoryMode,
-        _: &mut dyn FnMut(u64),
-    ) -> Result<(), ExportError> {
+    fn directory(&self, _: Arc<dyn FileTree>, _: DirectoryMode, _: &mut dyn FnMut(u64)) -> Result<(), ExportError> {
         Self::refusal()
     }
 
     fn content(&self, _: &mut dyn Iterator<Item = Blob<'_>>, _: &Documents) -> Result<(), ExportError> {
         Self::refusal()
+    }
+}
+
+/// Returns the job that made the results.
+async fn looking(build: &Build, outcome: &Outcome) -> Arc<Looking> {
+    let imports = outcome.results().first().map(|lazy| lazy.imports().to_vec()).unwrap_or_default();
+    build.caches().looking(&imports).await
+}
+
+/// Returns what caches of the results are made of, by platform.
+fn solutions(looking: &Looking, outcome: &Outcome, result: &BuildResult) -> BTreeMap<String, Solution> {
+    let explanations = looking.job.explanations();
+    let solution = |lazy: &Option<Arc<Lazy>>, layers: &[LayerId]| Solution {
+        explanations: explanations.clone(),
+        targets: vec![Target { edge: lazy.as_ref().and_then(|lazy| lazy.edge()), layers: layers.to_vec() }],
+    };
+    match (&outcome.refs, &result.refs) {
+        (Refs::One(lazy), Layers::One(layers)) => [(String::new(), solution(lazy, layers))].into(),
+        (Refs::Many(several), Layers::Several(layers)) => {
+            let layers_of = |id: &String| layers.get(id).map(Vec::as_slice).unwrap_or_default();
+            several.iter().map(|(id, lazy)| (id.clone(), solution(lazy, layers_of(id)))).collect()
+        }
+        _ => BTreeMap::new(),
     }
 }
 

@@ -88,6 +88,9 @@ impl Fault {
         put_text(&mut shown, "filename", &info.filename);
         put_text(&mut shown, "data", &STANDARD.encode(&info.data));
         put_text(&mut shown, "language", &info.language);
+        if let Some(loaded) = &info.definition {
+            shown.insert("definition".to_owned(), definition(loaded));
+        }
         let ranges: Vec<Value> = ranges.iter().map(range).collect();
         self.with("errdefs.Source", &json!({ "info": shown, "ranges": ranges }))
     }
@@ -109,11 +112,6 @@ impl Fault {
     pub(crate) fn saying(mut self, message: String) -> Self {
         self.message = message;
         self
-    }
-
-    /// Returns what went wrong, in one line.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
     }
 
     /// Returns the failure as a frontend's client or the history has it.
@@ -170,6 +168,22 @@ fn put_text(map: &mut Map<String, Value>, key: &str, text: &str) {
     if !text.is_empty() {
         map.insert(key.to_owned(), text.into());
     }
+}
+
+/// Says how a file was fetched.
+fn definition(definition: &pb::Definition) -> Value {
+    let ops: Vec<String> = definition.def.iter().map(|op| STANDARD.encode(op)).collect();
+    let metadata = definition.metadata.iter().map(|(digest, data)| {
+        let mut fields = Map::new();
+        if !data.description.is_empty() {
+            fields.insert("description".to_owned(), json!(data.description));
+        }
+        if !data.caps.is_empty() {
+            fields.insert("caps".to_owned(), json!(data.caps));
+        }
+        (digest.clone(), Value::Object(fields))
+    });
+    json!({ "def": ops, "metadata": metadata.collect::<Map<_, _>>() })
 }
 
 fn range(range: &pb::Range) -> Value {

@@ -40,15 +40,6 @@ struct State {
     ended: bool,
 }
 
-/// How many steps a build has, and what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Steps {
-    pub(crate) total: i32,
-    pub(crate) completed: i32,
-    pub(crate) cached: i32,
-    pub(crate) warnings: i32,
-}
-
 impl Feed {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), changed: watch::Sender::new(()) })
@@ -84,20 +75,6 @@ impl Feed {
     pub(crate) fn so_far(&self) -> Vec<StatusResponse> {
         let mut position = 0;
         std::iter::from_fn(|| self.batch(&mut position).0).collect()
-    }
-
-    pub(crate) fn steps(&self) -> Steps {
-        let state = self.state();
-        let count = |wanted: fn(&control::Vertex) -> bool| {
-            i32::try_from(state.vertices.values().filter(|vertex| wanted(vertex)).count()).unwrap_or(i32::MAX)
-        };
-        let warnings = state.entries.iter().filter(|entry| matches!(entry, Entry::Warning(_))).count();
-        Steps {
-            total: count(|_| true),
-            completed: count(|vertex| vertex.completed.is_some()),
-            cached: count(|vertex| vertex.cached),
-            warnings: i32::try_from(warnings).unwrap_or(i32::MAX),
-        }
     }
 
     fn batch(&self, position: &mut usize) -> (Option<StatusResponse>, bool) {
@@ -233,8 +210,7 @@ pub(crate) fn place(source: &Source) -> (pb::SourceInfo, pb::Range) {
         definition: None,
         language: "Dockerfile".to_owned(),
     };
-    let position =
-        |line: usize| Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 });
+    let position = |line: usize| Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 });
     (info, pb::Range { start: position(source.lines.0), end: position(source.lines.1) })
 }
 

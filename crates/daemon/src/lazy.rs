@@ -2,31 +2,51 @@
 
 use std::fmt;
 
+use rbuild_graph::policy::{Engine, Policy, PolicyError};
 use rbuild_graph::{Definition, Graph, pb};
 use rbuild_ops::{Ref, Worker, resolve};
-use rbuild_solver::{Edge, Job, Solved};
+use rbuild_solver::{Edge, Solved};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+use crate::caches::{Asked, Caches, Looking};
 use crate::fault::Fault;
 
 /// A result that is made when somebody asks for it; made once.
 pub(crate) struct Lazy {
     definition: pb::Definition,
     graph: Graph,
+    /// Caches that may have the result.
+    imports: Vec<Asked>,
     operations: rbuild_solver::Graph<Ref>,
     solved: OnceCell<Result<Solved<Ref>, Fault>>,
 }
 
 impl Lazy {
     /// Loads a definition; none if it is the empty file system. Nothing is done yet.
-    pub(crate) fn load(definition: &pb::Definition, worker: &Arc<Worker>) -> Result<Option<Self>, Fault> {
+    pub(crate) fn load(
+        definition: &pb::Definition,
+        policies: &[Policy],
+        imports: &[Asked],
+        worker: &Arc<Worker>,
+    ) -> Result<Option<Self>, Fault> {
+        let refused = |error: PolicyError| Fault::of(&error).context("failed to load LLB");
         let graph = Graph::load(&Definition::from_pb(definition.clone())?)?;
+        let graph = match policies {
+            [] => graph,
+            policies => Engine::new(policies).and_then(|mut engine| engine.apply(&graph)).map_err(refused)?,
+        };
         if graph.root().is_none() {
             return Ok(None);
         }
         let operations = resolve(&graph, worker).map_err(|error| Fault::from(error).context("failed to load LLB"))?;
-        Ok(Some(Self { definition: definition.clone(), graph, operations, solved: OnceCell::new() }))
+        Ok(Some(Self {
+            definition: definition.clone(),
+            graph,
+            imports: imports.to_vec(),
+            operations,
+            solved: OnceCell::new(),
+        }))
     }
 
     /// Returns the definition as its client gave it.
@@ -39,16 +59,35 @@ impl Lazy {
         &self.graph
     }
 
+    /// Returns the caches that may have the result.
+    pub(crate) fn imports(&self) -> &[Asked] {
+        &self.imports
+    }
+
+    /// Returns the output that is the result.
+    pub(crate) fn edge(&self) -> Option<Edge> {
+        self.graph.root().map(|root| Edge { vertex: root.vertex, output: root.output })
+    }
+
     /// Returns the result and what the cache calls it.
-    pub(crate) async fn solve(&self, job: &Job<Ref>) -> Result<&Solved<Ref>, Fault> {
+    pub(crate) async fn solve(&self, caches: &Caches) -> Result<&Solved<Ref>, Fault> {
         let solved = self.solved.get_or_init(|| async {
-            let root = self.graph.root().ok_or_else(|| Fault::new("a graph without a result"))?;
-            let target = Edge { vertex: root.vertex, output: root.output };
-            let solved = job.solve(&self.operations, &[target]).await;
-            let solved = solved.map_err(|error| Fault::solve(&error, &self.graph))?;
-            solved.into_iter().next().ok_or_else(|| Fault::new("a target without a value"))
+            let looking = caches.looking(&self.imports).await;
+            loop {
+                let solved = self.attempt(&looking).await;
+                if solved.is_ok() || !caches.strike(&looking)? {
+                    return solved;
+                }
+            }
         });
         solved.await.as_ref().map_err(Fault::clone)
+    }
+
+    async fn attempt(&self, looking: &Looking) -> Result<Solved<Ref>, Fault> {
+        let target = self.edge().ok_or_else(|| Fault::new("a graph without a result"))?;
+        let solved = looking.job.solve(&self.operations, &[target]).await;
+        let solved = solved.map_err(|error| Fault::solve(&error, &self.graph))?;
+        solved.into_iter().next().ok_or_else(|| Fault::new("a target without a value"))
     }
 }
 

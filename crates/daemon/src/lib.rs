@@ -8,6 +8,7 @@
 mod bridge;
 mod build;
 mod builds;
+mod caches;
 mod capability;
 mod control;
 mod destination;

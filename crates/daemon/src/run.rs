@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use rbuild_buildkit_api::control::{BuildHistoryRecord, CacheOptionsEntry, Exporter, SolveRequest};
 use rbuild_buildkit_api::worker::WorkerRecord;
 
 use crate::build::Build;
+use crate::caches;
 use crate::config::Entitlement;
 use crate::engine::Engine;
 use crate::export::{Told, outputs};
@@ -29,11 +29,10 @@ impl Engine {
         let work = tokio::spawn({
             let (engine, build) = (Arc::clone(self), Arc::clone(&build));
             async move {
-                let done = build.unless_canceled(engine.build(&build, &request)).await;
+                let done = build.unless_canceled(engine.build(build.clone(), request)).await;
                 build.feed().end();
-                match recording {
-                    Some(recording) => remember(recording, &build, &done).await,
-                    None => {}
+                if let Some(recording) = recording {
+                    remember(recording, build, done.clone()).await;
                 }
                 done
             }
@@ -50,16 +49,18 @@ impl Engine {
         Ok(listed.map_err(|error| Fault::of(&error))?.record)
     }
 
-    async fn build(&self, build: &Arc<Build>, request: &SolveRequest) -> Result<Told, Fault> {
+    async fn build(&self, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {
+        let (build, request) = (&build, &request);
         let outputs = outputs(request)?;
-        let asked = Asked::of_client(request);
+        let exports = request.cache.iter().flat_map(|cache| cache.exports.clone());
+        let exports = caches::exports(&caches::asked(exports)?)?;
+        let asked = Asked::of_client(request)?;
         let outcome = match asked.is_driven() {
             true => build.returned().await?,
             false => self.solve(build, asked).await?,
         };
-        let results = outcome.results();
-        try_join_all(results.iter().map(|lazy| build.solve(lazy))).await?;
-        self.export(build, &outputs, &outcome).await
+        build.make(outcome.results()).await?;
+        self.export(build, &outputs, &exports, &outcome).await
     }
 }
 
@@ -75,9 +76,9 @@ fn record(request: &SolveRequest) -> BuildHistoryRecord {
 }
 
 /// Makes the record of a build that ended; the client is answered when it can be asked for.
-async fn remember(mut recording: Recording, build: &Arc<Build>, done: &Result<Told, Fault>) {
+async fn remember(mut recording: Recording, build: Arc<Build>, done: Result<Told, Fault>) {
     let outcome = match done {
-        Ok(told) => Outcome { exporter_response: told.clone(), ..Outcome::default() },
+        Ok(told) => Outcome { exporter_response: told, ..Outcome::default() },
         Err(fault) => Outcome { error: Some(fault.to_rpc()), ..Outcome::default() },
     };
     let feed = Arc::clone(build.feed());

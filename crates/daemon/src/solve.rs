@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rbuild_buildkit_api::control::CacheOptionsEntry;
+use rbuild_buildkit_api::policy::Policy;
 use rbuild_buildkit_api::{control, gateway};
 use rbuild_graph::pb;
+use rbuild_graph::policy::PolicyError;
 use rbuild_lower::is_built_in;
 
-use crate::build::Build;
+use crate::build::{Build, Terms};
+use crate::caches;
 use crate::dockerfile::Lowered;
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -20,6 +26,11 @@ const GATEWAY: &str = "gateway.v0";
 /// The attribute that names a frontend's image.
 const SOURCE: &str = "source";
 
+/// Reads rules about sources.
+pub(crate) fn policies(messages: &[Policy]) -> Result<Vec<rbuild_graph::policy::Policy>, Fault> {
+    messages.iter().map(|message| message.try_into().map_err(|error: PolicyError| Fault::of(&error))).collect()
+}
+
 /// What a client or frontend asks to have solved.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
@@ -27,15 +38,17 @@ pub(crate) struct Asked {
     pub(crate) frontend: String,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) inputs: BTreeMap<String, pb::Definition>,
+    pub(crate) terms: Terms,
 }
 
 impl Asked {
     /// Reads what a frontend asks.
     pub(crate) fn of_frontend(request: gateway::SolveRequest) -> Result<Self, Fault> {
-        if !request.source_policies.is_empty() {
-            return Err(Fault::new("source policies are not supported yet"));
-        }
+        let imports = request.cache_imports.into_iter();
+        let imports = imports.map(|entry| CacheOptionsEntry { r#type: entry.r#type, attrs: entry.attrs });
+        let terms = Terms { policies: policies(&request.source_policies)?, imports: caches::asked(imports)? };
         Ok(Self {
+            terms,
             definition: request.definition,
             frontend: request.frontend,
             attributes: request.frontend_opt,
@@ -44,13 +57,15 @@ impl Asked {
     }
 
     /// Reads what a client asks.
-    pub(crate) fn of_client(request: &control::SolveRequest) -> Self {
-        Self {
+    pub(crate) fn of_client(request: &control::SolveRequest) -> Result<Self, Fault> {
+        let imports = request.cache.iter().flat_map(|cache| cache.imports.clone());
+        Ok(Self {
+            terms: Terms { policies: Vec::new(), imports: caches::asked(imports)? },
             definition: request.definition.clone(),
             frontend: request.frontend.clone(),
             attributes: request.frontend_attrs.clone(),
             inputs: request.frontend_inputs.clone(),
-        }
+        })
     }
 
     /// Whether the client's own frontend is to say what is built.
@@ -61,13 +76,19 @@ impl Asked {
 
 impl Engine {
     /// Finds out what is asked for; nothing is made yet.
-    pub(crate) async fn solve(&self, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
+    pub(crate) fn solve<'a>(&'a self, build: &'a Arc<Build>, asked: Asked) -> BoxFuture<'a, Result<Outcome, Fault>> {
+        self.solved(build, asked).boxed()
+    }
+
+    async fn solved(&self, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
         let definition = asked.definition.take().filter(|definition| !definition.def.is_empty());
         match (definition, asked.frontend.as_str()) {
             (Some(_), frontend) if !frontend.is_empty() => {
                 Err(Fault::new("cannot solve with both Definition and Frontend specified"))
             }
-            (Some(definition), _) => Ok(Outcome { refs: Refs::One(build.load(&definition)?), ..Outcome::default() }),
+            (Some(definition), _) => {
+                Ok(Outcome { refs: Refs::One(build.load_with(&definition, &asked.terms)?), ..Outcome::default() })
+            }
             (None, "") => Ok(Outcome::default()),
             (None, DOCKERFILE) => self.with_dockerfile(build, asked).await,
             (None, GATEWAY) => {

@@ -16,11 +16,7 @@ const MAX_METADATA: usize = 64 << 20;
 /// Gives the results of an outcome names, and says it in the protocol's words.
 ///
 /// `with_definitions` is for clients that know results with definitions.
-pub(crate) fn to_message(
-    build: &Build,
-    outcome: &Outcome,
-    with_definitions: bool,
-) -> Result<gateway::Result, Fault> {
+pub(crate) fn to_message(build: &Build, outcome: &Outcome, with_definitions: bool) -> Result<gateway::Result, Fault> {
     let result = match &outcome.refs {
         Refs::None if with_definitions => ResultResult::Ref(gateway::Ref::default()),
         Refs::None => ResultResult::RefDeprecated(String::new()),
@@ -74,9 +70,7 @@ pub(crate) fn from_message(build: &Build, message: gateway::Result) -> Result<Ou
         Some(ResultResult::RefDeprecated(id)) => Refs::One(build.result(&id)?),
         Some(ResultResult::Ref(named)) => Refs::One(build.result(&named.id)?),
         Some(ResultResult::RefsDeprecated(map)) => several(map.refs)?,
-        Some(ResultResult::Refs(map)) => {
-            several(map.refs.into_iter().map(|(key, named)| (key, named.id)).collect())?
-        }
+        Some(ResultResult::Refs(map)) => several(map.refs.into_iter().map(|(key, named)| (key, named.id)).collect())?,
     };
     let mut attestations = BTreeMap::new();
     for (key, statements) in message.attestations {

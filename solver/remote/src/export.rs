@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use rbuild_events::Reporter;
 use rbuild_images::{BlobRequest, Images, MadeBlob, PushLayer};
 use rbuild_oci::{Descriptor, DiffId, Digest, json};
@@ -312,14 +312,18 @@ impl Exports {
         let named: BTreeSet<Digest> = layers.descriptors.iter().map(|descriptor| descriptor.digest).collect();
         let by_digest: BTreeMap<Digest, &Blob> = blobs.values().map(|blob| (blob.descriptor.digest, blob)).collect();
         let wanted = by_digest.into_iter().filter(|(digest, _)| named.contains(digest));
-        let writes = wanted.map(|(digest, blob)| async move {
-            let writing = shown.part(format!("writing layer {digest}"));
-            let source = self.images.source_of(&blob.layer);
-            let remotes = &blob.layer.blob.remotes;
-            backend.put(&blob.layer.blob.descriptor, source, remotes, Progress::silent()).await?;
-            writing.end();
-            Ok::<_, RemoteError>(())
-        });
+        let mut writes = Vec::new();
+        for (digest, blob) in wanted {
+            let write = async move {
+                let writing = shown.part(format!("writing layer {digest}"));
+                let source = self.images.source_of(&blob.layer);
+                let remotes = &blob.layer.blob.remotes;
+                backend.put(&blob.layer.blob.descriptor, source, remotes, Progress::silent()).await?;
+                writing.end();
+                Ok::<_, RemoteError>(())
+            };
+            writes.push(write.boxed());
+        }
         futures::stream::iter(writes).buffer_unordered(AT_ONCE).try_collect().await
     }
 }

@@ -6,6 +6,7 @@ use rbuild_buildkit_api::gateway::{
     ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
     ResolveSourceMetaResponse,
 };
+use rbuild_graph::policy::{Engine, Policy};
 use rbuild_graph::{Builder, pb, source};
 use rbuild_images::{Mode, Resolved};
 use rbuild_oci::{Digest, Platform, Reference};
@@ -15,6 +16,7 @@ use tonic::Code;
 use crate::build::Build;
 use crate::fault::Fault;
 use crate::shown::shown;
+use crate::solve::policies;
 
 /// The kind of resolver that looks into a client's OCI layout.
 const LAYOUT: i32 = 1;
@@ -56,9 +58,8 @@ pub(super) async fn metadata(
 ) -> Result<ResolveSourceMetaResponse, Fault> {
     let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
     let op = request.source.ok_or_else(invalid)?;
-    if !request.source_policies.is_empty() {
-        return Err(Fault::new("source policies are not supported yet"));
-    }
+    let policies = policies(&request.source_policies)?;
+    let op = under_policy(build, &policies, op)?;
     let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
     let name = match request.log_name.as_str() {
         "" => format!("resolve image config for {}", op.identifier),
@@ -67,7 +68,8 @@ pub(super) async fn metadata(
     let id = format!("{}{platform}", op.identifier);
     if let Some(image) = op.identifier.strip_prefix(source::DOCKER_IMAGE) {
         let reference = Reference::parse(image).map_err(|error| Fault::of(&error).context("invalid image name"))?;
-        let resolved = shown(&**build.feed(), &name, &id, image_of(build, &reference, &platform, &request.resolve_mode));
+        let resolved =
+            shown(&**build.feed(), &name, &id, image_of(build, &reference, &platform, &request.resolve_mode));
         let (identifier, image) = resolved.await?;
         let source = Some(pb::SourceOp { identifier, attrs: op.attrs });
         return Ok(ResolveSourceMetaResponse { source, image: Some(image), ..ResolveSourceMetaResponse::default() });
@@ -90,6 +92,17 @@ async fn image_of(
         attestation_chain: None,
     };
     Ok((identifier, image))
+}
+
+/// Returns what policies make of a source.
+fn under_policy(build: &Build, policies: &[Policy], op: pb::SourceOp) -> Result<pb::SourceOp, Fault> {
+    let all: Vec<_> = build.begun().policies.iter().chain(policies).cloned().collect();
+    if all.is_empty() {
+        return Ok(op);
+    }
+    let evaluated = Engine::new(&all).and_then(|mut engine| engine.evaluate(&op));
+    let evaluated = evaluated.map_err(|error| Fault::of(&error).context("could not resolve image due to policy"))?;
+    Ok(evaluated.unwrap_or(op))
 }
 
 /// Returns an image of a client's OCI layout.
