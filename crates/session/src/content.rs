@@ -21,8 +21,10 @@ use crate::error::SessionError;
 use crate::read::ClientReader;
 use crate::session::{MOST_MESSAGE_BYTES, Session};
 
-/// The method that says whether a client serves blobs.
+/// The methods by which a client serves blobs.
 pub(crate) const INFO: &str = "/containerd.services.content.v1.Content/Info";
+pub(crate) const READ: &str = "/containerd.services.content.v1.Content/Read";
+pub(crate) const WRITE: &str = "/containerd.services.content.v1.Content/Write";
 /// The header that says which of a client's stores is meant.
 pub(crate) const STORE: &str = "buildkit-attachable-store-id";
 /// How many bytes are written at a time.

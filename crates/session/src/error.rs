@@ -44,12 +44,12 @@ pub enum SessionError {
     #[error("method {0} not supported by the client")]
     Unsupported(&'static str),
     /// The client refused or failed.
-    #[error("{action}")]
+    #[error("{action}: {}", status.message())]
     Call {
         /// What was asked.
         action: String,
         /// What it answered.
-        source: Box<Status>,
+        status: Box<Status>,
     },
     /// Files could not be transferred.
     #[error(transparent)]
@@ -65,13 +65,13 @@ pub enum SessionError {
 impl SessionError {
     pub(crate) fn call(action: impl Into<String>) -> impl FnOnce(Status) -> Self {
         let action = action.into();
-        move |status| Self::Call { action, source: Box::new(status) }
+        move |status| Self::Call { action, status: Box::new(status) }
     }
 
     /// Returns the code that the client answered with, if it did.
     pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Call { source, .. } => Some(source.code()),
+            Self::Call { status, .. } => Some(status.code()),
             Self::Transfer(TransferError::Stream(status)) => Some(status.code()),
             Self::Unsupported(_) => Some(Code::Unimplemented),
             _ => None,

@@ -3,13 +3,15 @@
 //! ```no_run
 //! # async fn example(channel: tonic::transport::Channel) -> Result<(), rbuild_session::SessionError> {
 //! use rbuild_session::client::ClientSession;
-//! let session = ClientSession::new("").with_local("context", ".").with_secret("token", b"…".to_vec());
+//! let session = ClientSession::new("").with_local("context", ".").with_secret("token", b"secret".to_vec());
 //! let id = session.id().to_owned(); // goes into the request for a build
 //! let attached = session.attach(channel).await?;
 //! # drop((id, attached)); Ok(()) }
 //! ```
 
 mod auth;
+mod content;
+mod export;
 mod files;
 mod follow;
 mod give;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use rbuild_buildkit_api::control::BytesMessage;
+use rbuild_buildkit_api::exporter::ExporterRequest;
 use rbuild_buildkit_api::services::control::control_client::ControlClient;
 use rbuild_registry::CredentialStore;
 use tokio::task::JoinHandle;
@@ -35,12 +38,17 @@ use tonic::transport::Channel;
 use crate::error::SessionError;
 use crate::pipe::BytePipe;
 use crate::session::{MOST_MESSAGE_BYTES, header};
-use crate::{auth as auth_method, file_send, file_sync, headers, secret, ssh, upload};
+use crate::{
+    auth as auth_method, content as content_method, exporter, file_send, file_sync, headers, secret, ssh, upload,
+};
 
 /// Where the bytes of a file that the daemon sends go; what the daemon says of it is given.
 pub type OpenFile = Box<dyn FnMut(&BTreeMap<String, String>) -> std::io::Result<Option<Box<dyn Write + Send>>> + Send>;
 /// Where the bytes of an archive that the daemon asks for come from.
 pub type OpenUpload = Box<dyn Fn() -> std::io::Result<Box<dyn Read + Send>> + Send + Sync>;
+
+/// Chooses exporters for a result, of which it is given the metadata.
+pub type OpenExporters = Box<dyn Fn(&BTreeMap<String, Vec<u8>>) -> Vec<ExporterRequest> + Send + Sync>;
 
 /// What a client offers to a daemon.
 pub struct ClientSession {
@@ -59,6 +67,8 @@ pub(crate) struct Offer {
     secrets: BTreeMap<String, Vec<u8>>,
     agents: BTreeMap<String, PathBuf>,
     uploads: BTreeMap<String, OpenUpload>,
+    stores: BTreeMap<String, PathBuf>,
+    exporters: Option<OpenExporters>,
     credentials: Option<Arc<dyn CredentialStore>>,
 }
 
@@ -128,6 +138,21 @@ impl ClientSession {
         self
     }
 
+    /// Offers a directory of blobs under an id: `oci:<name>` is a layout, `local:<directory>` a cache, `export` takes an
+    /// image.
+    #[must_use]
+    pub fn with_store(mut self, id: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.offer.stores.insert(id.into(), path.into());
+        self
+    }
+
+    /// Decides when the build is done where its result goes.
+    #[must_use]
+    pub fn with_exporters(mut self, exporters: OpenExporters) -> Self {
+        self.offer.exporters = Some(exporters);
+        self
+    }
+
     /// Offers credentials of registries.
     #[must_use]
     pub fn with_credentials(mut self, store: Arc<dyn CredentialStore>) -> Self {
@@ -139,7 +164,9 @@ impl ClientSession {
     fn methods(&self) -> Vec<String> {
         let offer = &self.offer;
         let mut methods = vec!["/grpc.health.v1.Health/Check"];
-        let table: [(bool, &[&'static str]); 6] = [
+        let table: [(bool, &[&'static str]); 8] = [
+            (!offer.stores.is_empty(), &[content_method::INFO, content_method::READ, content_method::WRITE]),
+            (offer.exporters.is_some(), &[exporter::FIND, exporter::FINALIZE]),
             (!offer.locals.is_empty(), &[file_sync::METHOD]),
             (!offer.files.is_empty() || !offer.directories.is_empty(), &[file_send::METHOD]),
             (!offer.secrets.is_empty(), &[secret::METHOD]),

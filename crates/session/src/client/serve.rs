@@ -18,7 +18,10 @@ use super::files::{FileSend, FileSync};
 use super::give::Give;
 use crate::health::{CheckRequest, CheckResponse};
 use crate::pipe::BytePipe;
+use crate::session::MOST_MESSAGE_BYTES;
 use rbuild_buildkit_api::services::auth::auth_server::AuthServer;
+use rbuild_buildkit_api::services::content::content_server::ContentServer;
+use rbuild_buildkit_api::services::exporter::exporter_server::ExporterServer;
 use rbuild_buildkit_api::services::secrets::secrets_server::SecretsServer;
 use rbuild_buildkit_api::services::ssh::s_s_h_server::SSHServer;
 use rbuild_buildkit_api::services::upload::upload_server::UploadServer;
@@ -43,7 +46,9 @@ pub(super) async fn serve(offer: Arc<Offer>, pipe: BytePipe) {
         secrets: SecretsServer::new(give.clone()),
         ssh: SSHServer::new(give.clone()),
         upload: UploadServer::new(give.clone()),
-        auth: AuthServer::new(give),
+        auth: AuthServer::new(give.clone()),
+        content: ContentServer::new(give.clone()).max_decoding_message_size(MOST_MESSAGE_BYTES),
+        exporter: ExporterServer::new(give).max_decoding_message_size(MOST_MESSAGE_BYTES),
     };
     // The list of connections goes on after the only one, else the server would end with it.
     let once = futures::stream::once(std::future::ready(Ok::<_, std::io::Error>(pipe)));
@@ -61,6 +66,8 @@ struct Services {
     ssh: SSHServer<Give>,
     upload: UploadServer<Give>,
     auth: AuthServer<Give>,
+    content: ContentServer<Give>,
+    exporter: ExporterServer<Give>,
 }
 
 impl Service<http::Request<Body>> for Services {
@@ -82,6 +89,8 @@ impl Service<http::Request<Body>> for Services {
             SSHServer::<Give>::NAME => self.ssh.call(request),
             UploadServer::<Give>::NAME => self.upload.call(request),
             AuthServer::<Give>::NAME => self.auth.call(request),
+            ContentServer::<Give>::NAME => self.content.call(request),
+            ExporterServer::<Give>::NAME => self.exporter.call(request),
             _ => Box::pin(async { Ok(Status::unimplemented("this client does not serve that").into_http()) }),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 
+use rbuild_buildkit_api::exporter::ExporterRequest;
+use rbuild_oci::Digest;
 use rbuild_ops::Agent;
 use rbuild_registry::{Credential, CredentialError, CredentialStore, TokenRequest};
 
@@ -135,11 +137,9 @@ async fn files_are_sent_whole_or_not_at_all() {
     send(3, false).await;
     assert!(!kept.0.lock().unwrap().1);
     kept.0.lock().unwrap().0.clear();
-    let kept_again = Kept::default();
-    drop(kept_again);
     assert_eq!(send(4, true).await.unwrap().unwrap(), crate::Sent::Existed);
     let error = send(5, true).await.unwrap().unwrap_err();
-    assert!(format!("{error:?}").contains("exporter 5 not found"), "{error:?}");
+    assert_eq!(error.to_string(), "sending a file to the client: exporter 5 not found");
     let pair_of_its_own = Kept::default();
     let open = {
         let kept = pair_of_its_own.clone();
@@ -153,4 +153,61 @@ async fn files_are_sent_whole_or_not_at_all() {
     let kept = pair_of_its_own.0.lock().unwrap();
     assert!(kept.0 == content && kept.1);
     assert_eq!(*seen.lock().unwrap(), metadata);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_are_taken_and_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let pair = Daemon::pair(ClientSession::new("").with_store("local:cache", directory.path())).await;
+    let content = pair.session.content("local:cache").unwrap();
+    let bytes: Vec<u8> = (0..2_000_000_u32).map(|at| (at / 7) as u8).collect();
+    let digest = Digest::of(&bytes);
+    assert_eq!(content.size(&digest).await.unwrap(), None);
+    let write = |announced: Digest| {
+        let (content, bytes) = (content.clone(), bytes.clone());
+        async move {
+            let Some(mut writer) = content.writer("ref", &announced, bytes.len() as u64).await? else {
+                return Ok(false);
+            };
+            let written = tokio::task::spawn_blocking(move || {
+                writer.write_all(&bytes).unwrap();
+                writer.commit().map(|()| true)
+            });
+            written.await.unwrap()
+        }
+    };
+    let error: crate::SessionError = write(Digest::of(b"other")).await.unwrap_err();
+    assert!(error.to_string().contains("unexpected digest"), "{error}");
+    assert!(write(digest).await.unwrap());
+    assert!(!write(digest).await.unwrap(), "it is there");
+    assert_eq!(content.size(&digest).await.unwrap(), Some(bytes.len() as u64));
+    assert_eq!(std::fs::read_dir(directory.path().join("ingest")).unwrap().count(), 0);
+    let mut reader = content.reader(&digest, 1_999_990).await.unwrap();
+    let layout = content.clone();
+    let (tail, document) = tokio::task::spawn_blocking(move || {
+        let mut tail = Vec::new();
+        reader.read_to_end(&mut tail).unwrap();
+        (tail, rbuild_ops::LayoutBlobs::document(&layout, &digest, 99).unwrap())
+    })
+    .await
+    .unwrap();
+    assert_eq!(tail, bytes[1_999_990..]);
+    assert_eq!(document, bytes[..100], "one byte more than was allowed");
+    let other = pair.session.content("local:other").unwrap();
+    assert_eq!(other.size(&digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn exporters_are_chosen_by_the_client() {
+    let chosen = |metadata: &BTreeMap<String, Vec<u8>>| {
+        let attrs = metadata.keys().map(|key| (key.clone(), "1".to_owned())).collect();
+        vec![ExporterRequest { r#type: "oci".to_owned(), attrs }]
+    };
+    let pair = Daemon::pair(ClientSession::new("").with_exporters(Box::new(chosen))).await;
+    let metadata = BTreeMap::from([("key".to_owned(), b"value".to_vec())]);
+    let found = pair.session.find_exporters(metadata.clone(), Vec::new()).await.unwrap();
+    assert_eq!((found.len(), found[0].r#type.as_str(), found[0].attrs["key"].as_str()), (1, "oci", "1"));
+    pair.session.finalize_export(BTreeMap::new()).await.unwrap();
+    let none = Daemon::pair(ClientSession::new("")).await;
+    assert_eq!(none.session.find_exporters(metadata, Vec::new()).await.unwrap(), []);
 }
