@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rbuild_events::{Parts, Reporter, Track};
 use rbuild_images::Images;
 use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_tree::spawn_walker;
 use time::OffsetDateTime;
 
 use crate::ExportError;
@@ -92,11 +93,18 @@ impl Exporter {
         }
         let track = Track::start_as(&self.reporter, id, output.title());
         let (exporter, output, progress) = (self.clone(), output.clone(), track.parts());
-        let work = move || exporter.carry_out(&output, &result, &*destination, progress);
-        let exported = match tokio::task::spawn_blocking(work).await {
-            Ok(exported) => exported,
-            Err(_) => Err(ExportError::Panicked),
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            // Directories may lie deep in each other.
+            std::thread::scope(|scope| {
+                let carry_out = || {
+                    let _inside = runtime.enter();
+                    exporter.carry_out(&output, &result, &*destination, progress)
+                };
+                spawn_walker(scope, carry_out).join().map_err(|_| ExportError::Panicked)?
+            })
         };
+        let exported = tokio::task::spawn_blocking(work).await.unwrap_or(Err(ExportError::Panicked));
         match exported {
             Ok(mut exported) if exported.push.is_some() => {
                 exported.push = exported.push.map(|push| push.tracked(track));

@@ -150,11 +150,40 @@ fn outputs_that_cannot_be_written_are_said() {
         ("type=tar,dest=file/x", "file/x"),
         ("type=oci,dest=o,compression=lzw", "lzw"),
         ("type=oci,dest=o,colour=red", "colour"),
+        ("type=local,dest=o,mode=move", "copy or delete"),
+        ("type=oci,dest=o,annotation-index.k=v", "index annotations not supported for single platform export"),
     ] {
         let outcome = lab.rbuild(["build", "-o", output, &context]);
         assert!(matches!(outcome.code, 1 | 2), "{outcome:?}");
         outcome.says(said);
     }
+}
+
+#[test]
+fn directories_lose_what_is_unnamed_if_asked() {
+    let lab = Lab::empty();
+    let context = path(&lab.context("FROM scratch\nCOPY a /\n", &[("a", "A")]));
+    std::fs::create_dir_all(lab.at("dir/old")).unwrap();
+    for (mode, kept) in [("copy", true), ("delete", false)] {
+        lab.rbuild(["build", "-q", "-o", &format!("type=local,dest=dir,mode={mode}"), &context]).ok();
+        assert_eq!((lab.at("dir/a").exists(), lab.at("dir/old").exists()), (true, kept), "{mode}");
+    }
+}
+
+#[test]
+fn annotations_stand_where_they_are_wanted() {
+    if !have(&["skopeo"]) {
+        return;
+    }
+    let lab = Lab::empty();
+    let context = path(&lab.context("FROM scratch\nCOPY a /\n", &[("a", "A")]));
+    let output = "type=oci,dest=o.tar,annotation.k=v,annotation-manifest-descriptor.d=w,source-date-epoch=0";
+    lab.rbuild(["build", "-q", "-o", output, "--metadata-file", "m", &context]).ok();
+    let manifest = json(&lab, "skopeo", &["inspect", "--raw", "oci-archive:o.tar"]);
+    assert_eq!(manifest["annotations"], serde_json::json!({"k": "v"}));
+    let metadata: Value = serde_json::from_slice(&std::fs::read(lab.at("m")).unwrap()).unwrap();
+    let annotations = serde_json::json!({"d": "w", "org.opencontainers.image.created": "1970-01-01T00:00:00Z"});
+    assert_eq!(metadata["containerimage.descriptor"]["annotations"], annotations);
 }
 
 #[test]

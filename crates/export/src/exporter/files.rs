@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rbuild_events::{Reporter, Silent};
 use rbuild_oci::Digest;
-use rbuild_tree::{FileTree, spawn_walker};
+use rbuild_tree::FileTree;
 
 use super::archive::finished;
 use super::{Exported, Work};
@@ -74,12 +74,7 @@ impl Work<'_> {
         };
         let stream = destination.stream(&BTreeMap::new())?;
         let _sending = self.progress.begin("sending tarball");
-        // Directories may lie deep in each other.
-        let sent = std::thread::scope(|scope| {
-            let write = || export_tar(&*tree, BufWriter::with_capacity(256 << 10, stream)).and_then(finished);
-            spawn_walker(scope, write).join()
-        });
-        sent.map_err(|_| ExportError::Panicked)??;
+        export_tar(&*tree, BufWriter::with_capacity(256 << 10, stream)).and_then(finished)?;
         Ok(Exported::default())
     }
 
