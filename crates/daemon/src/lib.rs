@@ -27,6 +27,7 @@ mod wire;
 
 pub mod address;
 pub mod client;
+pub mod collect;
 pub mod config;
 pub mod content;
 pub mod error;

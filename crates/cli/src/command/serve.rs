@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_daemon::address::Address;
+use rbuild_daemon::collect::Collector;
 use rbuild_daemon::config::{Config, Entitlement};
 use rbuild_daemon::listen::{self, Access, Opening};
 use rbuild_daemon::log::{Level, Log};
@@ -147,6 +148,8 @@ async fn daemon(start: Start, inherited: Vec<OwnedFd>, world: &World) -> Result<
     let engine = Arc::new(engine);
     let routes = rbuild_daemon::services(&engine).with_health(stop.clone()).with_reflection();
     tokio::spawn(engine.clone().keep_tidy(log.clone()));
+    let collector = Collector::new(world.store().clone(), config.worker.gc.clone());
+    tokio::spawn(collector.run(stop.clone(), log.clone()));
     let manager =
         variable("NOTIFY_SOCKET").map(|name| ServiceManager::new(&name)).transpose().map_err(Failure::user)?;
     tell(&manager, ServiceManager::ready, &log);

@@ -109,3 +109,9 @@ fn what_nobody_knows_is_refused_with_a_hint() {
     refused("root =", "buildkitd.toml:1:");
     refused("a = 1\na = 2", "buildkitd.toml:2:");
 }
+
+#[test]
+fn the_example_is_understood() {
+    let example = include_str!("../../../../examples/serve/daemon.toml");
+    check(example, |c| c.worker.max_parallelism == Some(4) && c.registries.len() == 2);
+}

@@ -18,6 +18,8 @@ const ATTESTATION: &str = "application/vnd.in-toto";
 /// Returns the blobs that a record keeps.
 pub(super) fn kept(store: &Store, record: &BuildHistoryRecord) -> BTreeSet<Digest> {
     let mut kept = BTreeSet::new();
+    // What is read here is held for this long only.
+    let store = &store.session();
     let single = [&record.logs, &record.trace, &record.external_error];
     for descriptor in single.into_iter().flatten() {
         add(store, &descriptor.media_type, digest(descriptor), 0, &mut kept);
