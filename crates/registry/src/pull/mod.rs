@@ -1,6 +1,7 @@
 //! Out of a registry: resolve a name, fetch manifests and blobs.
 
 mod blob;
+mod find;
 
 use std::io::{self, Write};
 
