@@ -28,6 +28,12 @@ pub trait Operation<R>: Send + Sync {
 
     /// Does the work; returns one value for each output.
     async fn run(&self, context: &Context, inputs: Vec<R>) -> Result<Vec<R>, OperationError>;
+
+    /// Whether running it means waiting for other work of the same solver. Then it counts for no limit, which the
+    /// other work may need.
+    fn only_waits(&self) -> bool {
+        false
+    }
 }
 
 /// What identifies an operation, its inputs aside.

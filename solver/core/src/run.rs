@@ -115,8 +115,10 @@ where
 {
     let inputs = try_join_all(vertex.inputs.iter().map(EdgeRef::value)).await?;
     let _permit = match &vertex.world.running {
-        Some(running) => Some(running.acquire().await.expect("the semaphore is never closed")),
-        None => None,
+        Some(running) if !vertex.node.operation.only_waits() => {
+            Some(running.acquire().await.expect("the semaphore is never closed"))
+        }
+        _ => None,
     };
     let _working = vertex.progress.work();
     let context = vertex.context();
