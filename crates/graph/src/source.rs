@@ -12,6 +12,10 @@ pub const HTTP: &str = "http://";
 pub const HTTPS: &str = "https://";
 /// An image in an OCI layout of the client.
 pub const OCI_LAYOUT: &str = "oci-layout://";
+/// A blob of a repository in a registry: reference with the blob's digest.
+pub const DOCKER_IMAGE_BLOB: &str = "docker-image+blob://";
+/// A blob of an OCI layout of the client.
+pub const OCI_LAYOUT_BLOB: &str = "oci-layout+blob://";
 
 /// Keys of source attributes.
 pub mod attr {

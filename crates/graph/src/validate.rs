@@ -63,6 +63,9 @@ fn mount(mount: &pb::Mount, inputs: usize) -> Result<(), String> {
     if mount.dest == pb::ROOT_MOUNT && kind != pb::MountType::Bind {
         return Err(format!("invalid mount type {kind:?} for {}", pb::ROOT_MOUNT));
     }
+    if mount.dest == pb::ROOT_MOUNT && !is_whole(&mount.selector) {
+        return Err(format!("a part of an input, `{}`, cannot be the root file system", mount.selector.escape_debug()));
+    }
     match kind {
         pb::MountType::Bind => Ok(()),
         pb::MountType::Secret => named(mount.secret_opt.as_ref().is_some_and(|opt| !opt.id.is_empty())),
@@ -79,12 +82,15 @@ fn mount(mount: &pb::Mount, inputs: usize) -> Result<(), String> {
 /// A result must not be known by the content of a part of an input that it holds as a whole.
 fn content_cache(mount: &pb::Mount) -> Result<(), String> {
     let wanted = known::<pb::MountContentCache>(mount.content_cache, "mount content cache mode")?;
-    let whole = mount.selector.split('/').all(|part| part.is_empty() || part == ".");
-    let safe = mount.output == pb::SKIP_OUTPUT || mount.readonly || whole;
+    let safe = mount.output == pb::SKIP_OUTPUT || mount.readonly || is_whole(&mount.selector);
     if wanted == pb::MountContentCache::On && !safe {
         return Err(format!("invalid mount cache content: a part of an input is mounted writable at `{}`", mount.dest));
     }
     Ok(())
+}
+
+fn is_whole(selector: &str) -> bool {
+    selector.split('/').all(|part| part.is_empty() || part == ".")
 }
 
 fn file(file: &pb::FileOp, inputs: usize) -> Result<u32, String> {

@@ -90,6 +90,7 @@ fn x90_hostile_ops_are_refused() {
     check(exec(vec![pb::Mount { output: i64::MIN, ..root_mount() }]), "invalid output index");
     check(exec(vec![pb::Mount { mount_type: 99, ..root_mount() }]), "unknown mount type 99");
     check(exec(vec![pb::Mount { mount_type: 4, ..root_mount() }]), "invalid mount type Tmpfs for /");
+    check(exec(vec![pb::Mount { selector: "/sub".to_owned(), ..root_mount() }]), "cannot be the root file system");
     let content = |output, readonly, selector: &str| {
         let bind = pb::Mount { dest: "/x".to_owned(), selector: selector.to_owned(), output, readonly, ..root_mount() };
         exec(vec![root_mount(), pb::Mount { content_cache: pb::MountContentCache::On as i32, ..bind }])
