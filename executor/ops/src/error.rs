@@ -126,6 +126,27 @@ pub enum OpsError {
     /// The step is for another machine, and nothing here runs its programs.
     #[error("the step cannot run here")]
     Emulator(#[from] rbuild_sandbox::EmulatorError),
+    /// What an input defines cannot be built.
+    #[error("invalid nested build: {0}")]
+    Nested(String),
+    /// The address of a host is none.
+    #[error("invalid address `{address}` of host `{host}`: neither an IP address nor host-gateway")]
+    HostAddress {
+        /// The host.
+        host: String,
+        /// What is said of its address.
+        address: String,
+    },
+    /// An image is not the one that was wanted.
+    #[error("image digest {got} for {reference} does not match expected checksum {wanted}")]
+    ImageChecksum {
+        /// The image's name.
+        reference: String,
+        /// What it means.
+        got: Digest,
+        /// What was wanted.
+        wanted: Digest,
+    },
     /// Nobody wants the step any more.
     #[error("the step was given up")]
     GivenUp,

@@ -1,15 +1,17 @@
 //! What each op of the build graph does: its cache key, and its run.
 //!
 //! [`resolve`] turns a loaded graph into the solver's: sources (images, local directories, files by
-//! http, git), [`exec`](mod@exec) in a sandbox, [`file`](mod@file) actions, merge and diff. The value
-//! that flows is a [`Ref`]: a list of layers.
+//! http, git), [`exec`](mod@exec) in a sandbox, [`file`](mod@file) actions, merge, diff and passthrough, and
+//! [`build`](mod@build) of what an input defines. The value that flows is a [`Ref`]: a list of layers.
 
+mod build;
 mod device;
 mod error;
 mod exec;
 mod file;
 mod inspect;
 mod layering;
+mod portable;
 mod resolve;
 mod results;
 mod session;
@@ -18,6 +20,7 @@ mod ssh;
 mod value;
 mod worker;
 
+pub use build::Admit;
 pub use device::{DeviceError, DeviceGrants, GrantError};
 pub use error::OpsError;
 pub use exec::ProcessFailed;

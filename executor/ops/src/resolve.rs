@@ -3,22 +3,32 @@
 use std::sync::Arc;
 
 use rbuild_graph::{Graph, Vertex, pb, source};
-use rbuild_oci::Digest;
+use rbuild_oci::{Digest, Platform};
 use rbuild_solver::{Edge, Node, Operation};
 
 use crate::OpsError;
+use crate::build::BuildOperation;
 use crate::exec::ExecOperation;
 use crate::file::FileOperation;
-use crate::layering::{DiffOperation, MergeOperation};
-use crate::source::{GitSource, HttpSource, ImageSource, LayoutSource, LocalSource};
+use crate::layering::{DiffOperation, MergeOperation, PassthroughOperation};
+use crate::source::{BlobSource, GitSource, HttpSource, ImageSource, LayoutSource, LocalSource};
 use crate::value::Ref;
 use crate::worker::Worker;
 
 /// Returns the solver's graph of `graph`.
 ///
 /// # Errors
-/// If a vertex is of a kind that this version cannot carry out, or contradicts itself.
+/// If a vertex contradicts itself, or asks for something that this version cannot do.
 pub fn resolve(graph: &Graph, worker: &Arc<Worker>) -> Result<rbuild_solver::Graph<Ref>, OpsError> {
+    resolve_at(graph, worker, 0)
+}
+
+/// Returns the solver's graph of one that `depth` builds lie around.
+pub(crate) fn resolve_at(
+    graph: &Graph,
+    worker: &Arc<Worker>,
+    depth: usize,
+) -> Result<rbuild_solver::Graph<Ref>, OpsError> {
     let mut solver = rbuild_solver::Graph::new();
     for vertex in graph.vertices() {
         let inputs = vertex.inputs.iter().map(|edge| Edge { vertex: edge.vertex, output: edge.output });
@@ -28,7 +38,7 @@ pub fn resolve(graph: &Graph, worker: &Arc<Worker>) -> Result<rbuild_solver::Gra
             inputs: inputs.collect(),
             ignore_cache: vertex.metadata.ignore_cache,
             scope: scope(vertex, worker)?,
-            operation: operation(vertex, worker)?,
+            operation: operation(vertex, worker, depth)?,
         });
     }
     Ok(solver)
@@ -44,7 +54,7 @@ fn scope(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Option<Digest>, OpsErr
     }
 }
 
-fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
+fn operation(vertex: &Vertex, worker: &Arc<Worker>, depth: usize) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
     let inputs = vertex.inputs.len();
     let worker = worker.clone();
     Ok(match vertex.kind() {
@@ -52,7 +62,7 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
         pb::Kind::Exec(op) => Arc::new(ExecOperation {
             op: Arc::new(pb::ExecOp { cdi_devices: worker.grant_devices(&op.cdi_devices)?, ..op.clone() }),
             worker,
-            platform: vertex.platform(),
+            platform: platform(vertex),
             inputs,
             resources: vertex.metadata.linux_resources.clone(),
             ignore_cache: vertex.metadata.ignore_cache,
@@ -60,9 +70,14 @@ fn operation(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Arc<dyn Operation<
         pb::Kind::File(op) => Arc::new(FileOperation { worker, op: Arc::new(op.clone()), inputs }),
         pb::Kind::Merge(op) => Arc::new(MergeOperation { worker, op: Arc::new(op.clone()), inputs }),
         pb::Kind::Diff(op) => Arc::new(DiffOperation { worker, op: Arc::new(op.clone()), inputs }),
-        pb::Kind::Build(_) => return Err(OpsError::Unsupported("a nested build (BuildOp)")),
-        pb::Kind::Passthrough(_) => return Err(OpsError::Unsupported("PassthroughOp")),
+        pb::Kind::Build(op) => Arc::new(BuildOperation::new(worker, op, inputs, depth)?),
+        pb::Kind::Passthrough(op) => Arc::new(PassthroughOperation { op: Arc::new(op.clone()), inputs }),
     })
+}
+
+/// Returns the platform of a vertex in its normal form, whatever words the client has for it.
+fn platform(vertex: &Vertex) -> Option<Platform> {
+    vertex.platform().filter(|platform| !platform.os.is_empty()).map(Platform::normalise)
 }
 
 fn source_operation(
@@ -72,7 +87,7 @@ fn source_operation(
 ) -> Result<Arc<dyn Operation<Ref>>, OpsError> {
     let is = |scheme: &str| op.identifier.starts_with(scheme);
     if is(source::DOCKER_IMAGE) {
-        return Ok(Arc::new(ImageSource::new(worker, op, vertex.platform())?));
+        return Ok(Arc::new(ImageSource::new(worker, op, platform(vertex))?));
     }
     if is(source::LOCAL) {
         return Ok(Arc::new(LocalSource::new(worker, op)?));
@@ -84,7 +99,10 @@ fn source_operation(
         return Ok(Arc::new(HttpSource::new(worker, op)?));
     }
     if is(source::OCI_LAYOUT) {
-        return Ok(Arc::new(LayoutSource::new(worker, op, vertex.platform())?));
+        return Ok(Arc::new(LayoutSource::new(worker, op, platform(vertex))?));
+    }
+    if is(source::DOCKER_IMAGE_BLOB) || is(source::OCI_LAYOUT_BLOB) {
+        return Ok(Arc::new(BlobSource::new(worker, op)?));
     }
     Err(OpsError::Source { identifier: op.identifier.clone(), reason: "unknown scheme".to_owned() })
 }

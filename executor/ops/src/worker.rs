@@ -1,6 +1,7 @@
 //! What all operations of a build share: store, images, sandbox, network, the client's side.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -11,12 +12,13 @@ use rbuild_network::Provider;
 use rbuild_oci::Digest;
 use rbuild_sandbox::Sandbox;
 use rbuild_snapshot::{Active, Roots, Strategy};
-use rbuild_solver::Context;
-use rbuild_store::{Kind, LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
+use rbuild_solver::{Context, Solver};
+use rbuild_store::{Ingest, Kind, LayerBlob, LayerId, NewLayer, Store, TreeBuild, TreeState};
 use rbuild_tree::FileTree;
 use rbuild_tree::context::{ContextIndex, scan};
 
 use crate::OpsError;
+use crate::build::{Admit, Nested};
 use crate::device::{DeviceGrants, Registry};
 use crate::file::{Draft, Empty, Owners, copy_all};
 use crate::session::Session;
@@ -36,6 +38,9 @@ pub struct Worker {
     devices: Devices,
     reporter: Arc<dyn Reporter>,
     warned: Mutex<HashSet<String>>,
+    nested: Option<Nested>,
+    /// Layers in a form that may be laid upon anything, by layers that steps wrote.
+    portable: Mutex<HashMap<LayerId, LayerId>>,
 }
 
 /// The devices that steps may have.
@@ -56,8 +61,32 @@ impl Worker {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let (sandbox, mount_points, warned) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        let devices = Devices::default();
-        Self { images, roots, network, sandbox, mount_points, session, devices, reporter, warned }
+        let (devices, portable) = (Devices::default(), Mutex::default());
+        Self {
+            images,
+            roots,
+            network,
+            sandbox,
+            mount_points,
+            session,
+            devices,
+            reporter,
+            warned,
+            nested: None,
+            portable,
+        }
+    }
+
+    /// Lets ops build what their inputs define, with `solver`. Each definition is shown to `admit` first, which
+    /// returns the graph to be built: with sources as policies want them, and no privilege that was not granted.
+    #[must_use]
+    pub fn with_nested_builds(mut self, solver: Solver<Ref>, admit: Arc<Admit>) -> Self {
+        self.nested = Some(Nested { solver, admit });
+        self
+    }
+
+    pub(crate) fn nested(&self) -> Option<&Nested> {
+        self.nested.as_ref()
     }
 
     /// Lets steps have these devices, described in these directories (none is the usual places).
@@ -164,9 +193,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns the directories of layers, bottom first.
+    /// Returns the directories of layers, bottom first. A layer that comes again, further up, hides its earlier
+    /// place, and the kernel takes none twice.
     pub(crate) fn trees(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, OpsError> {
-        Ok(self.images.trees(layers, &self.reporter, nobody())?)
+        let mut seen = HashSet::new();
+        let mut once: Vec<_> = layers.iter().rev().filter(|layer| seen.insert(**layer)).copied().collect();
+        once.reverse();
+        Ok(self.images.trees(&once, &self.reporter, nobody())?)
     }
 
     /// Writes a draft as a layer in blob form.
@@ -177,17 +210,30 @@ impl Worker {
     /// Writes a draft as a layer in blob form, of a kind that `du` tells apart.
     pub(crate) fn write_layer_of(&self, kind: Kind, draft: Draft, description: &str) -> Result<LayerId, OpsError> {
         let ingest = self.store().blobs().ingest(None)?;
-        let buffered = std::io::BufWriter::with_capacity(256 << 10, ingest);
-        let buffered = draft.write(buffered)?;
-        let ingest = buffered.into_inner().map_err(|error| OpsError::io("writing a layer", error.into_error()))?;
+        let blob = self.keep_plain(draft.write(BufWriter::with_capacity(256 << 10, ingest))?)?;
+        let diff_id = Some(rbuild_oci::DiffId(blob.descriptor.digest));
+        let new = NewLayer { description: description.to_owned(), diff_id, kind };
+        let layer = self.store().layers().create(&new)?;
+        self.store().layers().add_blob(layer, &blob)?;
+        Ok(layer)
+    }
+
+    /// Keeps a plain tar that was written.
+    pub(crate) fn keep_plain(&self, written: BufWriter<Ingest>) -> Result<LayerBlob, OpsError> {
+        let ingest = written.into_inner().map_err(|error| OpsError::io("writing a layer", error.into_error()))?;
         let size = ingest.written();
         let digest = ingest.commit()?;
-        let diff_id = rbuild_oci::DiffId(digest);
-        let new = NewLayer { description: description.to_owned(), diff_id: Some(diff_id), kind };
-        let layer = self.store().layers().create(&new)?;
         let descriptor = rbuild_oci::Descriptor::new(rbuild_oci::media_type::OCI_LAYER, digest, size);
-        self.store().layers().add_blob(layer, &LayerBlob { descriptor, variant: "uncompressed".to_owned() })?;
-        Ok(layer)
+        Ok(LayerBlob { descriptor, variant: "uncompressed".to_owned() })
+    }
+
+    /// Returns the form of a layer that may be laid upon anything, if it was made before.
+    pub(crate) fn known_portable(&self, layer: LayerId) -> Option<LayerId> {
+        self.portable.lock().expect("no holder of this lock panics").get(&layer).copied()
+    }
+
+    pub(crate) fn note_portable(&self, layer: LayerId, portable: LayerId) {
+        self.portable.lock().expect("no holder of this lock panics").insert(layer, portable);
     }
 
     /// Returns a value as layers; a directory of the client becomes one. Blocks.
@@ -292,7 +338,7 @@ fn owners(local: &Ref) -> Owners {
 }
 
 /// The vertex of transfers that are shown with whatever asked for them.
-fn nobody() -> Digest {
+pub(crate) fn nobody() -> Digest {
     Digest::of(b"")
 }
 

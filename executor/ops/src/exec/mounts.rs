@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rbuild_graph::{Operand, pb};
 use rbuild_oci::Digest;
-use rbuild_sandbox::{BindSource, Handle, Mount, MountKind, Sensitive, Upper};
+use rbuild_sandbox::{BindSource, Handle, Mount, MountKind, Sensitive, Upper, within_root};
 use rbuild_store::{CacheMount, CacheMountRequest, LayerId, Sharing};
 use rbuild_sys::root::{Last, Root};
 use rbuild_tree::content::{self, Owner, Selection};
@@ -25,8 +25,10 @@ pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) handles: Vec<OwnedFd>,
     pub(crate) env: Vec<String>,
-    /// Mounts whose changes become outputs: output, layers below, what is written.
-    pub(crate) outputs: Vec<(usize, Vec<LayerId>, Writable)>,
+    /// Mounts that are outputs: output, layers below, and what is written unless the mount is read-only.
+    pub(crate) outputs: Vec<(usize, Vec<LayerId>, Option<Writable>)>,
+    /// The working directory, from which targets are looked for that are not absolute.
+    directory: PathBuf,
     caches: Vec<Arc<CacheMount>>,
     agents: Vec<AgentProxy>,
     discarded: Vec<tempfile::TempDir>,
@@ -35,11 +37,14 @@ pub(crate) struct Mounts {
 impl Mounts {
     /// Prepares all mounts but the root.
     pub(crate) fn prepare(step: &Step, inputs: &[Ref]) -> Result<Self, OpsError> {
-        let mut mounts = Self { caches: acquire_caches(step, inputs)?, ..Self::default() };
+        let directory = step.op.meta.as_ref().map(|meta| within_root(Path::new(&meta.cwd))).unwrap_or_default();
+        let mut mounts = Self { directory, caches: acquire_caches(step, inputs)?, ..Self::default() };
         let mut caches = mounts.caches.clone().into_iter();
         for mount in step.op.mounts.iter().filter(|mount| mount.dest != pb::ROOT_MOUNT) {
             mounts.add(step, inputs, mount, &mut caches)?;
         }
+        // A mount that lies in another comes after it, in whatever order the client has them.
+        mounts.mounts.sort_by(|one, other| one.target.cmp(&other.target));
         for secret in &step.op.secretenv {
             mounts.secret_variable(step, secret)?;
         }
@@ -67,7 +72,7 @@ impl Mounts {
     }
 
     fn push(&mut self, mount: &pb::Mount, kind: MountKind, readonly: bool, exec: bool) {
-        self.mounts.push(Mount { target: Path::new("/").join(rooted(&mount.dest)), kind, readonly, exec });
+        self.mounts.push(Mount { target: within_root(&self.directory.join(&mount.dest)), kind, readonly, exec });
     }
 
     fn handle(&mut self, fd: OwnedFd) -> BindSource {
@@ -75,12 +80,14 @@ impl Mounts {
         BindSource::Handle(Handle(self.handles.len() - 1))
     }
 
-    /// Returns the layers that a mount shows; those of a context are made for it.
+    /// Returns the layers that a mount shows; those of a context are made for it, of all of it if the mount is an
+    /// output.
     fn layers(step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<Vec<LayerId>, OpsError> {
         match Operand::of(mount.input, inputs.len()) {
             Operand::Scratch => Ok(Vec::new()),
             Operand::Input(input) => match &inputs[input] {
                 Ref::Layers(layers) => Ok(layers.clone()),
+                local @ Ref::Local(_) if mount.output >= 0 => step.worker.layers(local),
                 local @ Ref::Local(_) => step.worker.layers_of_context(local, &mount.selector),
             },
             Operand::Action(_) => Err(OpsError::Graph("a mount names an input that is not there")),
@@ -91,11 +98,13 @@ impl Mounts {
         let layers = Self::layers(step, inputs, mount)?;
         let lowers = step.worker.trees(&layers)?;
         let (mut upper, mut shown) = (None, lowers.iter().rev().cloned().collect());
-        if let (Ok(output), false) = (usize::try_from(mount.output), mount.readonly) {
+        if let (Ok(output), true) = (usize::try_from(mount.output), mount.readonly) {
+            self.outputs.push((output, layers, None));
+        } else if let Ok(output) = usize::try_from(mount.output) {
             let writable = step.worker.prepare(&lowers, step.context.name())?;
             upper = Some(Upper { upper: writable.upper(), work: writable.work(), volatile: true });
             shown = writable.lowers();
-            self.outputs.push((output, layers, writable));
+            self.outputs.push((output, layers, Some(writable)));
         } else if !mount.readonly {
             let scratch = tempfile::Builder::new().prefix("mount-").tempdir_in(step.worker.scratch()?);
             let scratch = scratch.map_err(|error| OpsError::io("making a directory for a mount", error))?;

@@ -79,8 +79,11 @@ impl Step {
             outputs[output] = Some(Ref::Layers(layers.into_iter().chain([layer]).collect()));
         }
         for (output, below, writable) in done {
-            let layer = self.worker.commit(writable)?;
-            outputs[output] = Some(Ref::Layers(below.into_iter().chain([layer]).collect()));
+            let layers = match writable {
+                Some(writable) => below.into_iter().chain([self.worker.commit(writable)?]).collect(),
+                None => below,
+            };
+            outputs[output] = Some(Ref::Layers(layers));
         }
         outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
     }
@@ -162,11 +165,8 @@ impl Step {
                 Network::Join(rbuild_sandbox::Handle(handles.len() - 1))
             }
         };
-        let extra = meta.extra_hosts.iter().map(|host| {
-            let address = host.ip.parse().map(HostAddress::Ip).unwrap_or(HostAddress::Gateway);
-            ExtraHost { name: host.host.clone(), address }
-        });
-        let hosts = hosts_file(&spec.hostname, None, lease.host_gateway(), &extra.collect::<Vec<_>>());
+        let extra = meta.extra_hosts.iter().map(extra_host).collect::<Result<Vec<_>, _>>()?;
+        let hosts = hosts_file(&spec.hostname, None, lease.host_gateway(), &extra);
         spec.hosts = Some(hosts.map_err(OpsError::Hosts)?);
         spec.resolv_conf = Some(lease.resolv_conf().to_owned());
         Ok(lease)
@@ -213,6 +213,17 @@ impl Step {
         let command = meta.args.join(" ");
         Err(OpsError::Process(ProcessFailed { command, code, out_of_memory: exit.oom, reason: None }))
     }
+}
+
+fn extra_host(host: &pb::HostIp) -> Result<ExtraHost, OpsError> {
+    let address = match host.ip.as_str() {
+        "host-gateway" => HostAddress::Gateway,
+        ip => HostAddress::Ip(ip.parse().map_err(|_| {
+            let (host, address) = (host.host.escape_debug().to_string(), ip.escape_debug().to_string());
+            OpsError::HostAddress { host, address }
+        })?),
+    };
+    Ok(ExtraHost { name: host.host.clone(), address })
 }
 
 /// A program that is not there ended badly, as a shell would say; all else is the engine's failure.
@@ -290,5 +301,19 @@ mod tests {
         // A secret goes before ENV, a proxy before ARG: what comes last counts.
         assert_eq!(env(&["T=plain", "PATH=/b"], None, &["T=secret"]), "PATH=/b T=secret");
         assert_eq!(env(&["PATH=/b", "http_proxy=a"], Some(proxy("p")), &[]), "PATH=/b HTTP_PROXY=p http_proxy=p");
+    }
+
+    #[test]
+    fn addresses_of_hosts() {
+        let address = |ip: &str| {
+            let host = pb::HostIp { host: "h".to_owned(), ip: ip.to_owned() };
+            extra_host(&host).map(|host| host.address).map_err(|error| error.to_string())
+        };
+        assert!(matches!(address("::1"), Ok(HostAddress::Ip(_))));
+        assert!(matches!(address("host-gateway"), Ok(HostAddress::Gateway)));
+        for bad in ["", "localhost", "1.2.3"] {
+            let error = address(bad).err().unwrap_or_default();
+            assert!(error.contains("neither an IP address nor host-gateway"), "{bad}: {error}");
+        }
     }
 }

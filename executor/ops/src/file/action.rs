@@ -37,13 +37,17 @@ pub(crate) fn mkfile(
     now: Time,
 ) -> Result<(), FileError> {
     let path = resolve(draft, &rooted(&action.path), Follow::All)?;
-    if draft.node(&path)?.is_some_and(|node| node.metadata.kind.is_directory()) {
+    let existing = draft.node(&path)?;
+    if existing.as_ref().is_some_and(|node| node.metadata.kind.is_directory()) {
         return Err(FileError::FileOverDirectory(path));
     }
+    // A file that is there gets other content; its mode stays, as when a program writes it.
+    let kept = existing.filter(|node| node.metadata.kind.is_file()).map(|node| node.metadata.mode);
     let (uid, gid) = owner.unwrap_or((0, 0));
     let mtime = timestamp(action.timestamp).unwrap_or(now);
     let file = Metadata::file(action.data.len() as u64);
-    let metadata = Metadata { mode: action.mode as u32 & 0o777, uid, gid, mtime, ..file };
+    let mode = kept.unwrap_or(action.mode as u32 & 0o777);
+    let metadata = Metadata { mode, uid, gid, mtime, ..file };
     Ok(draft.put(&path, metadata, Body::Bytes(action.data.clone()), None)?)
 }
 

@@ -59,6 +59,11 @@ impl Draft {
         Self { base, changes: BTreeMap::new(), groups: 0 }
     }
 
+    /// Whether nothing was changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Returns a number for the names of one file.
     pub(crate) fn new_group(&mut self) -> u64 {
         self.groups += 1;

@@ -29,6 +29,13 @@ impl Attributes {
         self.left.remove(key).filter(|value| !value.is_empty())
     }
 
+    /// Takes an attribute after whose prefix comes `name`, in whatever case.
+    pub(crate) fn take_any_case(&mut self, prefix: &str, name: &str) -> Option<String> {
+        let is = |key: &&String| key.strip_prefix(prefix).is_some_and(|rest| rest.eq_ignore_ascii_case(name));
+        let key = self.left.keys().find(is)?.clone();
+        self.take(&key)
+    }
+
     /// Takes an attribute that is `true` or something else.
     pub(crate) fn flag(&mut self, key: &str) -> bool {
         self.take(key).as_deref() == Some("true")

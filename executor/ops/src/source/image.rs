@@ -9,6 +9,7 @@ use rbuild_oci::{ChainId, DiffId, Digest, Platform, Reference};
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use rbuild_store::LayerId;
 
+use super::attributes::Attributes;
 use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
@@ -44,28 +45,53 @@ pub(crate) struct ImageSource {
     platform: Platform,
     mode: Mode,
     limit: Option<usize>,
+    checksum: Option<Digest>,
+}
+
+/// Takes the kind of record that the client wants, which is its own affair: what is shown of an image's layers is
+/// that they are an image's.
+pub(super) fn record_type(attributes: &mut Attributes) -> Result<(), OpsError> {
+    match attributes.take(source::attr::IMAGE_RECORD_TYPE).as_deref() {
+        None | Some("regular" | "internal" | "frontend") => Ok(()),
+        Some(other) => Err(attributes.invalid(format!("invalid record type {}", other.escape_debug()))),
+    }
 }
 
 impl ImageSource {
     /// Reads the source op.
     pub(crate) fn new(worker: Arc<Worker>, op: &pb::SourceOp, platform: Option<Platform>) -> Result<Self, OpsError> {
-        let invalid = |reason: String| OpsError::Source { identifier: op.identifier.clone(), reason };
+        let mut attributes = Attributes::new(op);
         let name = op.identifier.strip_prefix(source::DOCKER_IMAGE).unwrap_or(&op.identifier);
-        let reference = Reference::parse(name).map_err(|error| invalid(error.to_string()))?;
-        let mode = match op.attrs.get(source::attr::IMAGE_RESOLVE_MODE).map(String::as_str) {
-            None | Some("" | "default" | "local") => Mode::Missing,
+        let reference = Reference::parse(name).map_err(|error| attributes.invalid(error))?;
+        let mode = match attributes.take(source::attr::IMAGE_RESOLVE_MODE).as_deref() {
+            None | Some("default" | "local") => Mode::Missing,
             Some("pull") => Mode::Always,
-            Some(other) => return Err(invalid(format!("unknown resolve mode `{other}`"))),
+            Some(other) => return Err(attributes.invalid(format!("unknown resolve mode `{}`", other.escape_debug()))),
         };
-        let limit = op.attrs.get(source::attr::IMAGE_LAYER_LIMIT);
-        let limit =
-            limit.map(|limit| limit.parse().map_err(|_| invalid(format!("layer limit `{limit}` is no number"))));
+        let limit = attributes.number(source::attr::IMAGE_LAYER_LIMIT)?;
+        if limit == Some(0) {
+            return Err(attributes.invalid("invalid layer limit 0"));
+        }
+        let checksum = attributes.take(source::attr::IMAGE_CHECKSUM).map(|text| {
+            let parsed = text.parse::<Digest>();
+            parsed
+                .map_err(|error| attributes.invalid(format!("invalid image checksum {}: {error}", text.escape_debug())))
+        });
+        let checksum = checksum.transpose()?;
+        record_type(&mut attributes)?;
+        attributes.end("image.")?;
         let platform = platform.unwrap_or_else(Platform::host);
-        Ok(Self { worker, reference, platform, mode, limit: limit.transpose()? })
+        Ok(Self { worker, reference, platform, mode, limit: limit.map(|limit| limit as usize), checksum })
     }
 
     async fn resolved(&self) -> Result<Arc<Resolved>, OpsError> {
-        Ok(self.worker.images().resolve(&self.reference, &self.platform, self.mode).await?)
+        let resolved = self.worker.images().resolve(&self.reference, &self.platform, self.mode).await?;
+        if let (Some(wanted), Some(got)) = (self.checksum, resolved.reference.digest)
+            && wanted != got
+        {
+            return Err(OpsError::ImageChecksum { reference: self.reference.to_string(), got, wanted });
+        }
+        Ok(resolved)
     }
 
     /// Returns the blobs that layers of the store came as, of those that came from a registry.
@@ -129,5 +155,33 @@ mod tests {
         assert_ne!(key_of(&ids, &[None, good]), layers);
         assert_ne!(key_of(&ids, &[None, good]), key_of(&ids, &[None, evil]));
         assert_ne!(key_of(&ids, &[good, None]), key_of(&ids, &[None, good]));
+    }
+
+    #[tokio::test]
+    async fn attributes_are_honoured_or_refused() {
+        let place = crate::source::testing::Place::new();
+        let worker = place.worker(crate::source::testing::Client::default());
+        let check = |key: &str, value: &str, expect: &str| {
+            let op = crate::source::testing::op("docker-image://docker.io/library/a:1", &[(key, value)]);
+            let error = ImageSource::new(worker.clone(), &op, None).err().map(|error| error.to_string());
+            let error = error.unwrap_or_default();
+            assert!(error.contains(expect) && error.is_empty() == expect.is_empty(), "{key}: {error}");
+        };
+        for (key, value) in [
+            ("image.resolvemode", "pull"),
+            ("image.resolvemode", "local"),
+            ("image.recordtype", "frontend"),
+            ("image.layerlimit", "2"),
+            ("image.checksum", &Digest::of(b"").to_string()),
+            ("local.unique", "what is no image's is nobody's concern"),
+        ] {
+            check(key, value, "");
+        }
+        check("image.resolvemode", "never", "unknown resolve mode `never`");
+        check("image.recordtype", "x", "invalid record type x");
+        check("image.layerlimit", "0", "invalid layer limit 0");
+        check("image.layerlimit", "-1", "is not a number");
+        check("image.checksum", "sha256:1", "invalid image checksum sha256:1");
+        check("image.future", "1", "attribute `image.future` is not supported");
     }
 }

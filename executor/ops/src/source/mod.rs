@@ -1,6 +1,7 @@
 //! Sources: what a build takes from outside.
 
 mod attributes;
+mod blob;
 pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod image;
@@ -18,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::OpsError;
 use crate::worker::Worker;
 
+pub(crate) use blob::BlobSource;
 pub(crate) use git::GitSource;
 pub(crate) use http::HttpSource;
 pub(crate) use image::ImageSource;

@@ -22,6 +22,8 @@ use crate::OpsError;
 use crate::value::Ref;
 use crate::worker::Worker;
 
+pub(super) use name::safe as safe_name;
+
 /// The largest file that is fetched.
 const MOST_BYTES: u64 = 64 << 30;
 /// Request headers that a graph may set.
@@ -64,7 +66,7 @@ impl HttpSource {
         let owner = (attributes.number(attr::HTTP_UID)?.unwrap_or(0), attributes.number(attr::HTTP_GID)?.unwrap_or(0));
         let mut headers = Vec::new();
         for name in HEADERS {
-            if let Some(value) = attributes.take(&format!("{}{name}", attr::HTTP_HEADER_PREFIX)) {
+            if let Some(value) = attributes.take_any_case(attr::HTTP_HEADER_PREFIX, name) {
                 file.header(name, &value).map_err(|error| attributes.invalid(error))?;
                 headers.push((name.to_owned(), value));
             }

@@ -4,7 +4,7 @@
 const UNNAMED: &str = "download";
 
 /// Returns `name` as one component of a path that is safe in a layer.
-pub(super) fn safe(name: &str) -> String {
+pub(in crate::source) fn safe(name: &str) -> String {
     let last = name.trim().rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
     let control = last.chars().any(char::is_control);
     // In a layer, names that begin so remove other files.

@@ -1,4 +1,9 @@
-//! Merge and diff: layers are independent of what lies below, so both are lists.
+//! Merge, diff and passthrough: results are lists of layers, so most of it is work on lists.
+
+mod difference;
+mod passthrough;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -6,10 +11,13 @@ use async_trait::async_trait;
 use rbuild_graph::{Operand, pb};
 use rbuild_oci::Digest;
 use rbuild_solver::{CacheMap, Context, InputMap, Operation, OperationError};
+use rbuild_store::LayerId;
 
 use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
+
+pub(crate) use passthrough::PassthroughOperation;
 
 /// Lays results upon each other.
 pub(crate) struct MergeOperation {
@@ -22,7 +30,7 @@ pub(crate) struct MergeOperation {
 impl Operation<Ref> for MergeOperation {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
         let order: Vec<_> = self.op.inputs.iter().map(|input| input.input.to_string()).collect();
-        let key = Digest::of(format!("rbuild.merge.v1\0{}", order.join(",")).as_bytes());
+        let key = Digest::of(format!("rbuild.merge.v2\0{}", order.join(",")).as_bytes());
         Ok(CacheMap::new(key, vec![InputMap::default(); self.inputs]))
     }
 
@@ -33,17 +41,16 @@ impl Operation<Ref> for MergeOperation {
     async fn run(&self, _: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
         let (worker, op) = (self.worker.clone(), self.op.clone());
         let merged = blocking(move || {
-            let mut layers = Vec::new();
+            let mut merged = Vec::new();
             for input in &op.inputs {
                 if let Operand::Input(index) = Operand::of(input.input, inputs.len()) {
-                    for layer in worker.layers(&inputs[index])? {
-                        // A layer that comes again, further up, hides its earlier place.
-                        layers.retain(|known| *known != layer);
-                        layers.push(layer);
-                    }
+                    let layers = worker.layers(&inputs[index])?;
+                    // What comes first lies where it lay.
+                    let moved = if merged.is_empty() { layers } else { worker.portable(&layers, 0)? };
+                    merged.extend(moved);
                 }
             }
-            Ok(layers)
+            Ok(merged)
         });
         Ok(vec![Ref::Layers(merged.await?)])
     }
@@ -61,7 +68,7 @@ impl Operation<Ref> for DiffOperation {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
         let side = |input: Option<i64>| input.map_or("-".to_owned(), |input| input.to_string());
         let (lower, upper) = (self.op.lower.as_ref().map(|l| l.input), self.op.upper.as_ref().map(|u| u.input));
-        let key = Digest::of(format!("rbuild.diff.v1\0{},{}", side(lower), side(upper)).as_bytes());
+        let key = Digest::of(format!("rbuild.diff.v2\0{},{}", side(lower), side(upper)).as_bytes());
         Ok(CacheMap::new(key, vec![InputMap::default(); self.inputs]))
     }
 
@@ -69,20 +76,33 @@ impl Operation<Ref> for DiffOperation {
         Ok(None)
     }
 
-    async fn run(&self, _: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let (worker, op) = (self.worker.clone(), self.op.clone());
-        let (lower, upper) = blocking(move || {
+    async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
+        let (worker, op, description) = (self.worker.clone(), self.op.clone(), context.name().to_owned());
+        let layers = blocking(move || {
             let layers = |operand: Option<i64>| match operand.map(|operand| Operand::of(operand, inputs.len())) {
                 Some(Operand::Input(index)) => worker.layers(&inputs[index]),
                 _ => Ok(Vec::new()),
             };
             let lower = layers(op.lower.as_ref().map(|lower| lower.input))?;
-            Ok((lower, layers(op.upper.as_ref().map(|upper| upper.input))?))
-        })
-        .await?;
-        match upper.strip_prefix(&lower[..]) {
-            Some(rest) => Ok(vec![Ref::Layers(rest.to_vec())]),
-            None => Err(OpsError::Unsupported("the difference of results that are not built upon each other").into()),
-        }
+            let upper = layers(op.upper.as_ref().map(|upper| upper.input))?;
+            diff(&worker, &lower, &upper, &description)
+        });
+        Ok(vec![Ref::Layers(layers.await?)])
+    }
+}
+
+/// Returns the layers of `upper` that are not those of `lower`; of results that are not built upon each other, one
+/// layer with all that is different.
+fn diff(worker: &Worker, lower: &[LayerId], upper: &[LayerId], description: &str) -> Result<Vec<LayerId>, OpsError> {
+    if lower.is_empty() {
+        return Ok(upper.to_vec());
+    }
+    if upper.starts_with(lower) {
+        return worker.portable(upper, lower.len());
+    }
+    let tree = |layers: &[LayerId]| worker.tree(&Ref::Layers(layers.to_vec()));
+    match difference::difference(&tree(lower)?, &tree(upper)?)? {
+        Some(draft) => Ok(vec![worker.write_layer(draft, description)?]),
+        None => Ok(Vec::new()),
     }
 }
