@@ -31,6 +31,8 @@ pub(crate) type Told = BTreeMap<String, String>;
 /// Reads the outputs that a client asks for, before anything is built.
 pub(crate) fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Fault> {
     let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
+    // What is not a time is for the frontend to make one of.
+    let epoch = epoch.filter(|epoch| epoch.is_empty() || epoch.parse::<i64>().is_ok());
     let output = |exporter: &rbuild_buildkit_api::control::Exporter| {
         let mut attributes = exporter.attrs.clone();
         if let Some(epoch) = epoch {

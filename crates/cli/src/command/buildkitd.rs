@@ -59,7 +59,6 @@ struct Args {
     proxy_network: Option<bool>,
     /// Where BuildKit takes traces of its helpers; there are none here
     #[arg(long, hide = true)]
-    #[expect(dead_code, reason = "no step is given a socket for traces")]
     otel_socket_path: Option<PathBuf>,
     /// No devices by the Container Device Interface
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -108,7 +107,6 @@ struct Worker {
     oci_worker_rootless: Option<bool>,
     /// Has no effect: steps have processes of their own in any case
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    #[expect(dead_code, reason = "there is nothing to switch off")]
     oci_worker_no_process_sandbox: Option<bool>,
     /// Give up cache by itself
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -141,7 +139,6 @@ struct Worker {
 
 /// The worker on containerd, which is not there: whatever else is said of it has no effect.
 #[derive(Debug, clap::Args)]
-#[expect(dead_code, reason = "only whether there is such a worker is looked at")]
 struct Absent {
     /// false or auto: there is no such worker
     #[arg(long, value_name = "BOOL", value_parser = boolean_or_auto)]
