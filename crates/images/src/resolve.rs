@@ -80,7 +80,8 @@ impl Images {
         platform: &Platform,
         mode: Mode,
     ) -> Result<Arc<Resolved>, ImagesError> {
-        let key = (reference.to_string(), platform.to_string(), mode == Mode::Always);
+        let version = platform.os_version.as_deref().unwrap_or_default();
+        let key = (reference.to_string(), format!("{platform}({version})"), mode == Mode::Always);
         if let Some(known) = self.known().get(&key) {
             return Ok(known);
         }

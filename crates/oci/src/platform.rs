@@ -227,7 +227,12 @@ impl Platform {
     pub fn best<'a>(&self, index: &'a Index) -> Option<&'a Descriptor> {
         let images: Vec<&Descriptor> = index.manifests.iter().filter(|entry| !is_attestation(entry)).collect();
         let named = self.candidates().into_iter().find_map(|candidate| {
-            images.iter().copied().find(|entry| entry.platform.as_ref().is_some_and(|p| candidate.same(p)))
+            let fits = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|p| candidate.same(p));
+            let version = |entry: &&Descriptor| {
+                fits(entry) && entry.platform.as_ref().is_some_and(|p| p.os_version == self.os_version)
+            };
+            let exact = images.iter().copied().find(version).filter(|_| self.os_version.is_some());
+            exact.or_else(|| images.iter().copied().find(fits))
         });
         let unnamed = || images.iter().copied().find(|entry| entry.platform.is_none() && entry.artifact_type.is_none());
         named.or_else(unnamed)

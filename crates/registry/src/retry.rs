@@ -31,11 +31,33 @@ pub fn retry_after(header: &str, date: Option<&str>, now: SystemTime) -> Option<
     Some(Duration::try_from(until - from).unwrap_or_default())
 }
 
-/// Reads a moment as headers write it.
+/// Reads a moment as headers write it: in the usual form, or in one of the two old ones
+/// ([RFC 9110, 5.6.7](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7)).
 pub(crate) fn http_date(text: &str) -> Option<OffsetDateTime> {
-    let form =
+    let usual =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-    PrimitiveDateTime::parse(text.trim(), form).ok().map(PrimitiveDateTime::assume_utc)
+    let asctime = format_description!(
+        "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
+    );
+    let text = text.trim();
+    let parsed = PrimitiveDateTime::parse(text, usual).or_else(|_| PrimitiveDateTime::parse(text, asctime));
+    parsed.ok().or_else(|| rfc850_date(text)).map(PrimitiveDateTime::assume_utc)
+}
+
+/// Reads `Sunday, 06-Nov-94 08:49:37 GMT`, as of this century unless that is more than 50 years away.
+fn rfc850_date(text: &str) -> Option<PrimitiveDateTime> {
+    let (_, rest) = text.split_once(", ")?;
+    let mut words = rest.split(' ');
+    let (date, clock, zone) = (words.next()?, words.next()?, words.next()?);
+    let mut parts = date.split('-');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?.parse::<i32>().ok()?);
+    if words.next().is_some() || parts.next().is_some() || !matches!(zone, "GMT" | "UTC") || !(0..100).contains(&year) {
+        return None;
+    }
+    let latest = OffsetDateTime::now_utc().year() + 50;
+    let year = if 2000 + year > latest { 1900 + year } else { 2000 + year };
+    let form = format_description!("[day] [month repr:short] [year] [hour]:[minute]:[second]");
+    PrimitiveDateTime::parse(&format!("{day} {month} {year} {clock}"), form).ok()
 }
 
 #[cfg(test)]
@@ -54,6 +76,11 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", None, Some(7));
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some("Sun, 06 Nov 1994 08:49:34 GMT"), Some(3));
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some("Mon, 07 Nov 1994 08:49:34 GMT"), Some(0));
+        check("Sunday, 06-Nov-94 08:49:37 GMT", None, Some(7));
+        check("Sunday, 06-Nov-94 08:49:37 UTC", None, Some(7));
+        check("Sun Nov  6 08:49:37 1994", None, Some(7));
+        check("Sunday, 06-Nov-1994 08:49:37 GMT", None, None);
+        check("Sunday, 06-Nov-94 08:49:37 CET", None, None);
         check("soon", None, None);
         check("-1", None, None);
     }

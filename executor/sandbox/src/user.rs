@@ -46,11 +46,11 @@ pub(crate) fn resolve(user: &str, extra: &[String], passwd: &str, group: &str) -
     };
     let (gid, mut member_of) = match group_name {
         Some(name) => (find_group(name, group)?, Vec::new()),
-        // The user nobody named is 0:0, whatever the files say.
-        None if name.is_empty() => (0, Vec::new()),
         None => {
             let groups = entry.as_ref().map(|entry| memberships(entry.name, group)).unwrap_or_default();
-            (entry.as_ref().map_or(0, |entry| entry.gid), groups)
+            // The user nobody named is 0:0, whatever the files say of its group.
+            let own = entry.as_ref().filter(|_| !name.is_empty()).map_or(0, |entry| entry.gid);
+            (own, groups)
         }
     };
     for name in extra {
@@ -144,7 +144,7 @@ big:x:4294967296:adm
     // items: R003
     #[test]
     fn users_of_all_kinds() {
-        check("", "0:0 [] /root");
+        check("", "0:0 [3, 10] /root");
         check("root", "0:0 [3, 10] /root");
         check("0", "0:0 [3, 10] /root");
         check("daemon", "1:2 [3] /usr/sbin");

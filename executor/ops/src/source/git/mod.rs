@@ -139,7 +139,7 @@ impl GitSource {
         let listed =
             git.run(&format!("asking {}", self.remote), ["ls-remote", "--symref", "origin", name, &peeled]).await?;
         let target = remote::find(&listed, &self.reference)
-            .ok_or_else(|| GitError::Content(format!("repository {} does not contain ref {name}", self.remote)))?;
+            .ok_or_else(|| GitError::Content(format!("repository does not contain ref {name}: {}", self.remote)))?;
         self.verify(&[&target.object, target.commit.as_deref().unwrap_or_default()])?;
         Ok(target)
     }

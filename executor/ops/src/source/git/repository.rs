@@ -49,9 +49,10 @@ impl Repository {
     pub(super) async fn fetch(&self, target: &Target) -> Result<String, OpsError> {
         if !self.has(&target.object).await {
             self.obtain(target).await?;
-            let name = format!("refs/rbuild/{}", target.object);
-            self.git.run("keeping a commit", ["update-ref", &name, &target.object]).await?;
         }
+        // What came as part of another commit's history has no reference yet.
+        let name = format!("refs/rbuild/{}", target.object);
+        self.git.run("keeping a commit", ["update-ref", &name, &target.object]).await?;
         let commit = format!("{}^{{commit}}", target.object);
         let commit = self.git.run("reading a commit", ["rev-parse", "--verify", "--end-of-options", &commit]).await?;
         Ok(commit.trim().to_owned())
