@@ -134,6 +134,33 @@ impl Builder {
     /// If the graph is not valid.
     pub fn import(&mut self, definition: &Definition) -> Result<Option<Output>, GraphError> {
         let graph = Graph::load(definition)?;
+        let nodes = self.import_graph(&graph)?;
+        Ok(graph.root().map(|root| nodes[&root.vertex].output(root.output)))
+    }
+
+    /// Takes over a graph, whoever made it, and returns some of its results; none for the empty file system.
+    ///
+    /// # Errors
+    /// If the graph is not valid, or has no such result.
+    pub fn import_all(
+        &mut self,
+        definition: &Definition,
+        edges: &[Option<Edge>],
+    ) -> Result<Vec<Option<Output>>, GraphError> {
+        let graph = Graph::load(definition)?;
+        let nodes = self.import_graph(&graph)?;
+        let output = |edge: &Option<Edge>| {
+            edge.map(|edge| {
+                let known = graph.vertex(&edge.vertex).filter(|vertex| edge.output < vertex.outputs);
+                let node = known.and_then(|_| nodes.get(&edge.vertex)).ok_or(GraphError::Result)?;
+                Ok(node.output(edge.output))
+            })
+            .transpose()
+        };
+        edges.iter().map(output).collect()
+    }
+
+    fn import_graph(&mut self, graph: &Graph) -> Result<HashMap<Digest, Node>, GraphError> {
         let first = self.infos.len();
         let infos = graph.source().map_or(&[][..], |source| &source.infos);
         let mut nodes: HashMap<Digest, Node> = HashMap::with_capacity(graph.vertices().len());
@@ -155,7 +182,7 @@ impl Builder {
             nodes.insert(vertex.digest, Node { slot, addition: position(self.additions.len() - 1) });
         }
         self.infos.extend_from_slice(infos);
-        Ok(graph.root().map(|root| nodes[&root.vertex].output(root.output)))
+        Ok(nodes)
     }
 
     /// Returns whether anything that `root` needs, `root` included, is one of `nodes`.

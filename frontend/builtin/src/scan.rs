@@ -8,7 +8,7 @@
 //! /run/out                    what the scanner writes: the attestations
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rbuild_graph::source::DOCKER_IMAGE;
 use rbuild_graph::{Builder, Definition, Output, description, pb};
@@ -28,6 +28,9 @@ const OUT: &str = "/run/out/";
 const SBOM: &str = "sbom";
 /// The type of the statements.
 const PREDICATE: &str = "https://spdx.dev/Document";
+
+/// The most that a scan covers besides the result: each is a mount of the step.
+const MAX_EXTRAS: usize = 1000;
 
 /// A scanner whose image is known.
 pub(crate) struct Scan<'a> {
@@ -76,21 +79,27 @@ impl Scan<'_> {
     fn definition(&self, id: &str, lowered: &Lowered) -> Result<Definition, String> {
         let mut builder = Builder::new();
         let image = self.source(&mut builder);
-        let mut mounts = Mounts { inputs: vec![image], mounts: vec![mount("/", 0, 0)] };
+        let mut mounts =
+            Mounts { inputs: vec![image], positions: HashMap::from([(image, 0)]), mounts: vec![mount("/", 0, 0)] };
         mounts.mounts.push(mount(OUT, pb::EMPTY, 1));
-        let scan = &lowered.scan;
-        let extras = scan.context.iter().map(|context| ("context", context));
-        let extras = extras.chain(scan.stages.iter().map(|(name, stage)| (name.as_str(), stage)));
-        let extras: BTreeMap<&str, &Definition> = extras.collect();
-        mounts.add(&mut builder, CORE, &lowered.definition)?;
-        for (name, extra) in &extras {
-            mounts.add(&mut builder, &format!("{EXTRAS}/{SBOM}-{name}"), extra)?;
+        let scan = lowered.scan.as_ref().ok_or("there is nothing to scan")?;
+        if scan.extras.len() > MAX_EXTRAS {
+            return Err(format!("more than {MAX_EXTRAS} stages are to be covered"));
+        }
+        let edges: Vec<_> = std::iter::once(scan.target).chain(scan.extras.iter().map(|(_, edge)| *edge)).collect();
+        let outputs = builder.import_all(&scan.definition, &edges).map_err(|error| error.to_string())?;
+        let names = scan.extras.iter().map(|(name, _)| format!("{EXTRAS}/{SBOM}-{name}"));
+        let paths = std::iter::once(CORE.to_owned()).chain(names);
+        // Of stages with one name the last is the one that the name means.
+        let extras: BTreeMap<String, Option<Output>> = paths.zip(outputs).collect();
+        for (path, output) in &extras {
+            mounts.add(path, *output)?;
         }
         let tmpfs = pb::MountType::Tmpfs as i32;
         let tmpfs_opt = Some(pb::TmpfsOpt::default());
         mounts.mounts.push(pb::Mount { mount_type: tmpfs, tmpfs_opt, ..mount("/tmp", pb::EMPTY, pb::SKIP_OUTPUT) });
         let exec =
-            pb::ExecOp { meta: Some(self.meta(!extras.is_empty())), mounts: mounts.mounts, ..pb::ExecOp::default() };
+            pb::ExecOp { meta: Some(self.meta(extras.len() > 1)), mounts: mounts.mounts, ..pb::ExecOp::default() };
         let op = pb::Op {
             op: Some(pb::Kind::Exec(exec)),
             platform: Some(self.platform.into()),
@@ -124,7 +133,7 @@ impl Scan<'_> {
         let parameters = self.scanner.parameters.iter().map(|(name, value)| format!("BUILDKIT_SCAN_{name}={value}"));
         let added: Vec<String> = own.into_iter().chain(extras).chain(parameters).collect();
         let name = |variable: &str| variable.split_once('=').map_or(variable.to_owned(), |(name, _)| name.to_owned());
-        let replaced: std::collections::BTreeSet<String> = added.iter().map(|variable| name(variable)).collect();
+        let replaced: BTreeSet<String> = added.iter().map(|variable| name(variable)).collect();
         let kept = config.env.iter().filter(|variable| !replaced.contains(&name(variable))).cloned();
         let directory = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
         pb::Meta {
@@ -145,19 +154,21 @@ fn command(image: &ImageConfig) -> impl Iterator<Item = &String> {
 /// The mounts of the scan, with what is in them.
 struct Mounts {
     inputs: Vec<Output>,
+    positions: HashMap<Output, usize>,
     mounts: Vec<pb::Mount>,
 }
 
 impl Mounts {
-    /// Mounts the result of a graph for reading.
-    fn add(&mut self, builder: &mut Builder, path: &str, definition: &Definition) -> Result<(), String> {
-        let input = match builder.import(definition).map_err(|error| error.to_string())? {
+    /// Mounts a result for reading.
+    fn add(&mut self, path: &str, output: Option<Output>) -> Result<(), String> {
+        let input = match output {
             None => pb::EMPTY,
             Some(output) => {
-                let known = self.inputs.iter().position(|input| *input == output).unwrap_or_else(|| {
+                let next = self.inputs.len();
+                let known = *self.positions.entry(output).or_insert(next);
+                if known == next {
                     self.inputs.push(output);
-                    self.inputs.len() - 1
-                });
+                }
                 i64::try_from(known).map_err(|error| error.to_string())?
             }
         };

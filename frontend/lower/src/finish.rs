@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rbuild_dockerfile::{Diagnostic, Stage};
-use rbuild_graph::{Definition, Output, pb};
+use rbuild_graph::pb;
 use rbuild_oci::{ImageConfig, Platform};
 
 use crate::context::Context;
@@ -29,9 +29,8 @@ impl Frontend<'_> {
             definition: self.request.origin.clone(),
             language: "Dockerfile".to_owned(),
         };
-        let define = |output: Option<Output>| self.builder.finish(output, vec![info.clone()]);
-        let scan = self.scan(&define);
-        let definition = define(self.target_state().output);
+        let scan = self.request.scan.then(|| self.scan(info.clone()));
+        let definition = self.builder.finish(self.target_state().output, vec![info.clone()]);
         let overview = self.request.all_stages.then(|| self.overview(info.clone()));
         let outline = self.outline(target);
         let state = self.states[target].take().expect("the target has been walked");
@@ -123,19 +122,26 @@ impl Frontend<'_> {
         }
     }
 
-    fn scan(&self, define: &dyn Fn(Option<Output>) -> Definition) -> Scan {
+    fn scan(&self, info: pb::SourceInfo) -> Scan {
         let target = self.plan.target;
-        let context = self.target_state().own.scan_context.then(|| define(self.context.output()));
         let reachable = self.plan.reachable(target);
-        let others = (0..self.plan.declared).filter(|unit| *unit != target && reachable[*unit]);
         let mut ignore_cache = self.plan.units[target].ignore_cache;
-        let stages = others.filter_map(|unit| {
-            let state = self.states[unit].as_ref().filter(|state| state.own.scan_stage)?;
+        let mut names = Vec::new();
+        let mut outputs = Vec::new();
+        for unit in (0..self.plan.declared).filter(|unit| *unit != target && reachable[*unit]) {
+            let Some(state) = self.states[unit].as_ref().filter(|state| state.own.scan_stage) else { continue };
             ignore_cache |= self.plan.units[unit].ignore_cache;
-            Some((self.plan.units[unit].label.clone(), define(state.output)))
-        });
-        let stages = stages.collect();
-        Scan { context, stages, ignore_cache }
+            names.push(self.plan.units[unit].label.clone());
+            outputs.push(state.output);
+        }
+        if self.target_state().own.scan_context {
+            names.push("context".to_owned());
+            outputs.push(self.context.output());
+        }
+        outputs.push(self.target_state().output);
+        let (definition, mut edges) = self.builder.finish_all(&outputs, vec![info]);
+        let target = edges.pop().flatten();
+        Scan { definition, target, extras: names.into_iter().zip(edges).collect(), ignore_cache }
     }
 
     /// O005: what the target and the stages it needs take from outside.

@@ -23,8 +23,8 @@ pub struct Lowered {
     pub warnings: Vec<Diagnostic>,
     /// What the target takes from outside.
     pub outline: Outline,
-    /// What attestations of contents cover besides the result.
-    pub scan: Scan,
+    /// What attestations of contents cover, if they were asked for.
+    pub scan: Option<Scan>,
     /// The images and other outside things the graph begins with, in order of use.
     pub bases: Vec<UsedImage>,
     /// All stages, if all were read.
@@ -99,13 +99,15 @@ pub struct OutlineMount {
     pub lines: Lines,
 }
 
-/// What a scan of contents should cover besides the result.
+/// What a scan of contents covers, all in one graph.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scan {
-    /// The build context, if asked for.
-    pub context: Option<Definition>,
-    /// Other stages, by name.
-    pub stages: Vec<(String, Definition)>,
+    /// The graph of everything that is covered.
+    pub definition: Definition,
+    /// The result; none for the empty file system.
+    pub target: Option<Edge>,
+    /// What else is covered: the build context as `context`, other stages by name.
+    pub extras: Vec<(String, Option<Edge>)>,
     /// Whether a scan runs although its results are known: a stage that it covers does.
     pub ignore_cache: bool,
 }

@@ -68,6 +68,8 @@ pub struct Request {
     pub filename: String,
     /// How the Dockerfile was fetched, for the source map.
     pub origin: Option<pb::Definition>,
+    /// Whether attestations of contents are asked for.
+    pub scan: bool,
     /// Lint configuration that replaces the file's.
     pub check: Option<CheckOptions>,
     /// Whether stages that the target does not need are read too (to lint them).
@@ -104,6 +106,7 @@ impl Default for Request {
             shared_keys: BTreeMap::new(),
             filename: "Dockerfile".to_owned(),
             origin: None,
+            scan: false,
             check: None,
             all_stages: false,
         }

@@ -76,7 +76,8 @@ impl<'a> Attributes<'a> {
         };
         let multi_platform = multi_platform(given, several)?;
         let scanner = attest::scanner(given)?;
-        Ok(Self { given, platforms, multi_platform, scanner, request: Request { multi_platform, ..request } })
+        let request = Request { multi_platform, scan: scanner.is_some(), ..request };
+        Ok(Self { given, platforms, multi_platform, scanner, request })
     }
 
     /// Returns an attribute as it was given.

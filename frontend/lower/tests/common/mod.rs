@@ -128,7 +128,7 @@ pub(crate) fn build(text: &str, request: &Request) -> Result<Lowered, LowerError
 
 /// A request on a fixed platform.
 pub(crate) fn request() -> Request {
-    Request { build_platform: Platform::new("linux", "amd64", None), ..Request::default() }
+    Request { build_platform: Platform::new("linux", "amd64", None), scan: true, ..Request::default() }
 }
 
 /// Reads a request, one option a line.
@@ -205,8 +205,8 @@ pub(crate) fn show(result: &Result<Lowered, LowerError>) -> String {
                     .iter()
                     .for_each(|mount| out.push_str(&format!("{kind} {} required={}\n", mount.name, mount.required)));
             }
-            lowered.scan.stages.iter().for_each(|(name, _)| out.push_str(&format!("scan {name}\n")));
-            lowered.scan.context.iter().for_each(|_| out.push_str("scan context\n"));
+            let extras = lowered.scan.iter().flat_map(|scan| &scan.extras);
+            extras.for_each(|(name, _)| out.push_str(&format!("scan {name}\n")));
             &lowered.warnings
         }
         Err(error) => &error.diagnostics,

@@ -167,9 +167,8 @@ fn arguments_of_scans_are_no_variables() {
     for (value, stages) in [("true", &["a"][..]), ("a", &["a"]), ("x,a", &["a"]), ("b", &[]), ("false", &[])] {
         let lowered = ok(&text(value));
         assert_eq!(env(&lowered), ["PATH=/bin"], "{value}");
-        let found: Vec<_> = lowered.scan.stages.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(found, stages, "{value}");
-        assert!(lowered.scan.context.is_some());
+        let found: Vec<_> = lowered.scan.as_ref().unwrap().extras.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, [stages, &["context"]].concat(), "{value}");
     }
 }
 
