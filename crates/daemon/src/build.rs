@@ -38,6 +38,16 @@ pub(crate) struct Begun {
     pub(crate) granted: BTreeSet<Entitlement>,
 }
 
+impl Begun {
+    /// Returns what steps may have of what a graph can ask for.
+    pub(crate) fn entitlements(&self) -> Entitlements {
+        Entitlements {
+            network_host: self.granted.contains(&Entitlement::NetworkHost),
+            security_insecure: self.granted.contains(&Entitlement::SecurityInsecure),
+        }
+    }
+}
+
 /// What holds for a definition besides what holds for all of its build.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terms {
@@ -120,17 +130,9 @@ impl Build {
         let policies: Vec<_> = self.begun.policies.iter().chain(&terms.policies).cloned().collect();
         let lazy = Lazy::load(definition, &policies, &terms.imports, &self.worker)?.map(Arc::new);
         if let Some(lazy) = &lazy {
-            lazy.graph().check_entitlements(self.granted())?;
+            lazy.graph().check_entitlements(self.begun.entitlements())?;
         }
         Ok(lazy)
-    }
-
-    /// Returns what steps may have of what a graph can ask for.
-    fn granted(&self) -> Entitlements {
-        Entitlements {
-            network_host: self.begun.granted.contains(&Entitlement::NetworkHost),
-            security_insecure: self.begun.granted.contains(&Entitlement::SecurityInsecure),
-        }
     }
 
     /// Makes a result.

@@ -25,65 +25,6 @@ const FRONTEND: &[&str] = &[
     "reference.attestations",
 ];
 
-/// What graphs may hold.
-const LLB: &[&str] = &[
-    "source.image",
-    "source.image.resolvemode",
-    "source.local",
-    "source.local.unique",
-    "source.local.sessionid",
-    "source.local.includepatterns",
-    "source.local.followpaths",
-    "source.local.excludepatterns",
-    "source.local.sharedkeyhint",
-    "source.local.differ",
-    "source.git",
-    "source.git.keepgitdir",
-    "source.git.fullurl",
-    "source.git.httpauth",
-    "source.git.knownsshhosts",
-    "source.git.mountsshsock",
-    "source.git.subdir",
-    "source.git.checksum",
-    "source.http",
-    "source.http.checksum",
-    "source.http.perm",
-    "soruce.http.uidgid",
-    "source.ocilayout",
-    "exec.meta.base",
-    "exec.meta.cgroup.parent",
-    "exec.meta.network",
-    "exec.meta.proxyenv",
-    "exec.meta.security",
-    "exec.meta.setsdefaultpath",
-    "exec.meta.ulimit",
-    "exec.mount.bind",
-    "exec.mount.bind.readwrite-nooutput",
-    "exec.mount.cache",
-    "exec.mount.cache.sharing",
-    "exec.mount.selector",
-    "exec.mount.tmpfs",
-    "exec.mount.tmpfs.size",
-    "exec.mount.secret",
-    "exec.mount.ssh",
-    "exec.cgroup",
-    "exec.secretenv",
-    "file.base",
-    "file.rm.wildcard",
-    "file.copy.includeexcludepatterns",
-    "constraints",
-    "platform",
-    "meta.ignorecache",
-    "meta.description",
-    "meta.exportcache",
-    "mergeop",
-    "diffop",
-    "exporter.image.annotations",
-    "exporter.sourcedateepoch",
-    "exporter.multiple",
-    "history.filter",
-];
-
 /// Returns what frontends may ask of the bridge.
 pub(crate) fn frontend() -> Vec<ApiCap> {
     FRONTEND.iter().copied().map(enabled).collect()
@@ -91,7 +32,7 @@ pub(crate) fn frontend() -> Vec<ApiCap> {
 
 /// Returns what graphs may hold.
 pub(crate) fn llb() -> Vec<ApiCap> {
-    LLB.iter().copied().map(enabled).collect()
+    rbuild_graph::capabilities().iter().filter(|capability| capability.enabled).map(|known| enabled(known.id)).collect()
 }
 
 fn enabled(id: &str) -> ApiCap {

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_buildkit_api::control::SolveRequest;
+use rbuild_graph::Graph;
+use rbuild_graph::policy::Engine as PolicyEngine;
 use rbuild_images::Images;
 use rbuild_network::Provider;
-use rbuild_ops::{DeviceGrants, LayerResults, Ref, Worker};
+use rbuild_ops::{Admit, LayerResults, Ref, Worker};
 use rbuild_registry::Options;
 use rbuild_session::{RemoteClient, SessionCredentials, Sessions};
 use rbuild_snapshot::Roots;
@@ -23,7 +25,7 @@ use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::history::History;
 use crate::log::Log;
-use crate::run::granted;
+use crate::run::{devices, granted};
 use crate::solve::{Asked, policies};
 use crate::{DaemonError, workers};
 
@@ -43,10 +45,22 @@ pub struct Parts {
     pub entitlements: BTreeSet<Entitlement>,
     /// Directories with CDI descriptions of devices; none for the usual places.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Whether images of clients that have names are found by them in the store.
+    pub keeps_images: bool,
     /// What is kept of finished builds.
     pub history: HistoryLimits,
     /// Ends the daemon.
     pub stop: CancellationToken,
+}
+
+/// Returns what decides whether graphs that a build's own steps define may be built.
+fn admission(begun: &Begun) -> Arc<Admit> {
+    let (policies, granted) = (begun.policies.clone(), begun.entitlements());
+    Arc::new(move |graph: Graph| {
+        let graph = PolicyEngine::new(&policies).and_then(|mut engine| engine.apply(&graph))?;
+        graph.check_entitlements(granted)?;
+        Ok(graph)
+    })
 }
 
 /// What all builds of the daemon share.
@@ -114,7 +128,8 @@ impl Engine {
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
-        let worker = Arc::new(worker.with_devices(DeviceGrants::default(), parts.cdi_spec_dirs.clone()));
+        let worker = worker.with_devices(devices(&request.entitlements)?, parts.cdi_spec_dirs.clone());
+        let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
         let (sessions, session) = (self.sessions.clone(), begun.session.clone());
         let caches = Caches::new(worker.images().clone(), self.solver.clone(), feed.clone(), sessions, session);
         Ok(Build::new(begun, worker, caches, feed))

@@ -76,7 +76,7 @@ impl Engine {
         let exporter = Exporter {
             images: build.worker().images().clone(),
             reporter: build.feed().clone(),
-            stored: StoredImages::Whole,
+            stored: self.stored(),
             inline_cache: build.caches().inline(caches, &looking, &solutions).boxed().await?,
         };
         let id = &build.begun().session;
@@ -109,6 +109,11 @@ impl Engine {
 }
 
 impl Engine {
+    /// Returns what images leave in the store.
+    fn stored(&self) -> StoredImages {
+        if self.parts().keeps_images { StoredImages::Whole } else { StoredImages::Nothing }
+    }
+
     /// Returns the session that takes what goes to the client; none if the outputs stay here.
     async fn session_of(&self, build: &Build, outputs: &[Output]) -> Result<Option<Arc<Session>>, Fault> {
         let is_here = |output: &Output| matches!(output.kind(), OutputKind::Image | OutputKind::CacheOnly);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rbuild_buildkit_api::control::{BuildHistoryRecord, CacheOptionsEntry, Exporter, SolveRequest};
 use rbuild_buildkit_api::worker::WorkerRecord;
 
+use rbuild_ops::DeviceGrants;
+
 use crate::build::Build;
 use crate::caches;
 use crate::config::Entitlement;
@@ -125,6 +127,16 @@ pub(crate) fn granted(asked: &[String], allowed: &BTreeSet<Entitlement>) -> Resu
             )));
         }
         granted.insert(right);
+    }
+    Ok(granted)
+}
+
+/// Returns the devices that a client grants: `device` for all, `device=[name=]NAME[,alias=NAME]` for one.
+pub(crate) fn devices(asked: &[String]) -> Result<DeviceGrants, Fault> {
+    let mut granted = DeviceGrants::default();
+    for rest in asked.iter().filter_map(|name| name.strip_prefix("device")) {
+        let rest = rest.replacen("=name=", "=", 1);
+        granted.add(&rest).map_err(|error| Fault::of(&error))?;
     }
     Ok(granted)
 }

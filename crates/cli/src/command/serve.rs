@@ -144,7 +144,7 @@ async fn daemon(start: Start, inherited: Vec<OwnedFd>, world: &World) -> Result<
     };
     let listeners = listen::open(&addresses, opening).await.map_err(|error| Failure::User(chain(&error)))?;
     let stop = CancellationToken::new();
-    let engine = Engine::new(parts(config, world, &stop)?).map_err(|error| Failure::User(chain(&error)))?;
+    let engine = Engine::new(parts(&start, world, &stop)?).map_err(|error| Failure::User(chain(&error)))?;
     let engine = Arc::new(engine);
     let routes = rbuild_daemon::services(&engine).with_health(stop.clone()).with_reflection();
     tokio::spawn(engine.clone().keep_tidy(log.clone()));
@@ -160,7 +160,8 @@ async fn daemon(start: Start, inherited: Vec<OwnedFd>, world: &World) -> Result<
 }
 
 /// Returns what the daemon's engine is made of.
-fn parts(config: &Config, world: &World, stop: &CancellationToken) -> Result<Parts, Failure> {
+fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts, Failure> {
+    let config = &start.config;
     let mut options = world.registry_options().clone();
     config.apply_registries(&mut options);
     let strategy = world.roots().strategy;
@@ -185,6 +186,7 @@ fn parts(config: &Config, world: &World, stop: &CancellationToken) -> Result<Par
         worker,
         entitlements: config.entitlements.clone(),
         cdi_spec_dirs: config.cdi.spec_dirs.clone(),
+        keeps_images: start.directory == "rbuild",
         history: config.history.clone(),
         stop: stop.clone(),
     })
