@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::lazy::Lazy;
 use crate::outcome::{MaybeLazy, Outcome};
+use crate::tenancy::Stay;
 
 /// The most results that a client may hold at once.
 const MAX_RESULTS: usize = 100_000;
@@ -66,6 +67,8 @@ pub(crate) struct Build {
     results: Mutex<Results>,
     returned: watch::Sender<Option<Result<Outcome, Fault>>>,
     canceled: CancellationToken,
+    /// Lets go of what the build holds of the store; the last to be dropped.
+    _stay: Stay,
 }
 
 #[derive(Default)]
@@ -75,7 +78,7 @@ struct Results {
 }
 
 impl Build {
-    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, caches: Caches, feed: Arc<Feed>) -> Arc<Self> {
+    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, caches: Caches, feed: Arc<Feed>, stay: Stay) -> Arc<Self> {
         Arc::new(Self {
             begun,
             worker,
@@ -84,6 +87,7 @@ impl Build {
             results: Mutex::default(),
             returned: watch::Sender::new(None),
             canceled: CancellationToken::new(),
+            _stay: stay,
         })
     }
 

@@ -10,7 +10,7 @@ use rbuild_graph::Graph;
 use rbuild_graph::policy::Engine as PolicyEngine;
 use rbuild_images::Images;
 use rbuild_network::Provider;
-use rbuild_ops::{Admit, LayerResults, Ref, Worker};
+use rbuild_ops::{Admit, Ref, Worker};
 use rbuild_registry::Options;
 use rbuild_session::{RemoteClient, SessionCredentials, Sessions};
 use rbuild_snapshot::Roots;
@@ -27,6 +27,7 @@ use crate::history::History;
 use crate::log::Log;
 use crate::run::{devices, granted};
 use crate::solve::{Asked, policies};
+use crate::tenancy::{SharedResults, Tenancy};
 use crate::{DaemonError, workers};
 
 /// What an engine is made of.
@@ -70,6 +71,7 @@ pub struct Engine {
     builds: Arc<Builds>,
     sessions: Sessions,
     history: History,
+    tenancy: Arc<Tenancy>,
 }
 
 impl Engine {
@@ -80,11 +82,12 @@ impl Engine {
     pub fn new(parts: Parts) -> Result<Self, DaemonError> {
         let store = parts.images.store();
         let cache = SqliteCache::open(&store.cache_path()).map_err(DaemonError::engine)?;
-        let results = Arc::new(LayerResults(store.clone()));
+        let tenancy = Tenancy::new(store.clone());
+        let results = Arc::new(SharedResults(tenancy.clone()));
         let locks = Locks::shared(store.steps_dir().map_err(DaemonError::engine)?);
         let history = History::open(store, parts.history.clone()).map_err(DaemonError::engine)?;
         let solver = Solver::new(Arc::new(cache), results, Settings { locks, ..Settings::default() });
-        Ok(Self { parts, solver, builds: Arc::default(), sessions: Sessions::new(), history })
+        Ok(Self { parts, solver, builds: Arc::default(), sessions: Sessions::new(), history, tenancy })
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -123,7 +126,9 @@ impl Engine {
         let parts = &self.parts;
         let group = self.sessions.group([begun.session.clone()]);
         let credentials = Arc::new(SessionCredentials::new(group.clone()));
-        let images = parts.images.with_options(Options { credentials, ..parts.images.options().clone() });
+        let stay = self.tenancy.enter();
+        let options = Options { credentials, ..parts.images.options().clone() };
+        let images = parts.images.with_options(stay.store(), options);
         let client = RemoteClient::new(group, images.store().clone()).with_search_path(parts.search_path.clone());
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
@@ -132,7 +137,7 @@ impl Engine {
         let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
         let (sessions, session) = (self.sessions.clone(), begun.session.clone());
         let caches = Caches::new(worker.images().clone(), self.solver.clone(), feed.clone(), sessions, session);
-        Ok(Build::new(begun, worker, caches, feed))
+        Ok(Build::new(begun, worker, caches, feed, stay))
     }
 
     pub(crate) fn builds(&self) -> &Arc<Builds> {

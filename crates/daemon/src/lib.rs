@@ -23,6 +23,7 @@ mod run;
 mod shown;
 mod solve;
 mod stat;
+mod tenancy;
 mod wire;
 
 pub mod address;

@@ -63,11 +63,11 @@ impl Images {
         Self { shared: Arc::new(shared), store }
     }
 
-    /// Returns the same store as somebody else sees it, who speaks to registries in another way: nothing that was
+    /// Returns the same store, with a lease of its own or not, as somebody else sees it, who speaks to registries in another way: nothing that was
     /// found out for the one is told to the other.
     #[must_use]
-    pub fn with_options(&self, options: Options) -> Self {
-        Self::new(self.store.clone(), options, self.shared.runtime.clone(), self.shared.unpack.clone())
+    pub fn with_options(&self, store: &Store, options: Options) -> Self {
+        Self::new(store.clone(), options, self.shared.runtime.clone(), self.shared.unpack.clone())
     }
 
     /// Returns how registries are spoken to.

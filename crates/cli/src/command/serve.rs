@@ -179,7 +179,7 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
         platforms: vec![rbuild_oci::Platform::host()],
     };
     Ok(Parts {
-        images: world.images().with_options(options),
+        images: world.images().with_options(world.store(), options),
         roots: world.roots(),
         network: world.network()?,
         search_path: variable("PATH").map(Into::into),
