@@ -4,6 +4,7 @@
 //! know it skips; a `Source` makes it show the lines of the Dockerfile, an `ExitMessage` gives it an exit code.
 
 use std::error::Error;
+use std::panic::Location;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,20 +28,25 @@ pub(crate) struct Fault {
     code: Code,
     message: String,
     details: Vec<prost_types::Any>,
+    /// Where in this program it was noticed.
+    noticed: &'static Location<'static>,
 }
 
 impl Fault {
     /// Returns a failure that is only a sentence.
+    #[track_caller]
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { code: Code::Unknown, message: message.into(), details: Vec::new() }
+        Self { code: Code::Unknown, message: message.into(), details: Vec::new(), noticed: Location::caller() }
     }
 
     /// Returns a failure of a kind.
+    #[track_caller]
     pub(crate) fn with_code(code: Code, message: impl Into<String>) -> Self {
         Self { code, ..Self::new(message) }
     }
 
     /// Returns a failure with its causes in one line.
+    #[track_caller]
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         Self::new(chain(error))
     }
@@ -97,8 +103,7 @@ impl Fault {
 
     /// Adds a detail of one of BuildKit's types.
     pub(crate) fn with(mut self, kind: &str, value: &Value) -> Self {
-        let type_url = format!("github.com/moby/buildkit/{kind}+json");
-        self.details.push(prost_types::Any { type_url, value: value.to_string().into_bytes() });
+        self.details.push(any(kind, value));
         self
     }
 
@@ -116,16 +121,24 @@ impl Fault {
 
     /// Returns the failure as a frontend's client or the history has it.
     pub(crate) fn to_rpc(&self) -> rpc::Status {
-        rpc::Status { code: self.code as i32, message: self.message.clone(), details: self.details.clone() }
+        let frame = json!({
+            "Name": "rbuild_daemon",
+            "File": self.noticed.file(),
+            "Line": self.noticed.line(),
+        });
+        let stack = any("stack.Stack", &json!({ "frames": [frame], "version": env!("CARGO_PKG_VERSION") }));
+        let details = [stack].into_iter().chain(self.details.clone()).collect();
+        rpc::Status { code: self.code as i32, message: self.message.clone(), details }
     }
 
     /// Takes over what a frontend says of its failure.
+    #[track_caller]
     pub(crate) fn from_rpc(status: rpc::Status) -> Self {
         let code = match Code::from_i32(status.code) {
             Code::Ok => Code::Unknown,
             code => code,
         };
-        Self { code, message: status.message, details: status.details }
+        Self { code, details: status.details, ..Self::new(status.message) }
     }
 }
 
@@ -138,7 +151,7 @@ impl From<Fault> for Status {
             let kept = fault.details.iter().filter(|detail| detail.value.len() < MAX_DETAILS / 8).cloned().collect();
             encoded = rpc::Status { details: kept, ..fault.to_rpc() }.encode_to_vec();
         }
-        if fault.details.is_empty() || encoded.len() > MAX_DETAILS {
+        if encoded.len() > MAX_DETAILS {
             return Self::new(fault.code, fault.message);
         }
         Self::with_details(fault.code, fault.message, Bytes::from(encoded))
@@ -162,6 +175,11 @@ fn exit_code(error: &(dyn Error + Send + Sync + 'static)) -> Option<i32> {
         OpsError::Process(failed) => Some(failed.code),
         _ => None,
     }
+}
+
+fn any(kind: &str, value: &Value) -> prost_types::Any {
+    let type_url = format!("github.com/moby/buildkit/{kind}+json");
+    prost_types::Any { type_url, value: value.to_string().into_bytes() }
 }
 
 fn put_text(map: &mut Map<String, Value>, key: &str, text: &str) {

@@ -67,7 +67,10 @@ const ARCHITECTURES: [&str; 25] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// A component is empty or has other characters than letters, digits, `_`, `.` and `-`.
-    #[error("invalid platform `{text}`: `{component}` is not an operating system, architecture or variant")]
+    #[error(
+        "\"{component}\" is an invalid component of \"{text}\": \
+         platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
     Component {
         /// The text given.
         text: String,

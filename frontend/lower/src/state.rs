@@ -153,9 +153,17 @@ pub(crate) fn empty_image(platform: &Platform) -> ImageConfig {
     image
 }
 
-/// Returns lines as a place of the source map.
+/// Instructions of more lines are one area of the source map: very many may be about all of them.
+const MAX_AREAS: u32 = 1000;
+
+/// Returns lines as a place of the source map: an area for each, as BuildKit's clients count them.
 pub(crate) fn location(lines: Lines) -> pb::Location {
     let position = |line: u32| Some(pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 });
-    let range = pb::Range { start: position(lines.start), end: position(lines.end) };
-    pb::Location { source_index: 0, ranges: vec![range] }
+    let range = |start, end| pb::Range { start: position(start), end: position(end) };
+    let last = lines.end.max(lines.start);
+    let ranges = match last - lines.start {
+        0..MAX_AREAS => (lines.start..=last).map(|line| range(line, line)).collect(),
+        _ => vec![range(lines.start, last)],
+    };
+    pb::Location { source_index: 0, ranges }
 }

@@ -164,6 +164,9 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
     let config = &start.config;
     let mut options = world.registry_options().clone();
     config.apply_registries(&mut options);
+    // Servers tell builders by BuildKit's name.
+    let version = rbuild_daemon::workers::buildkit_version().version;
+    options.user_agent = format!("buildkit/{version} {}", options.user_agent);
     let strategy = world.roots().strategy;
     let snapshotter = match strategy {
         Strategy::Overlay { .. } => "overlayfs",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use prost::Message as _;
 use rbuild_tree::pattern::Matcher;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
@@ -88,7 +89,7 @@ async fn pump(
     while let Some(packet) = incoming.next().await {
         let packet = packet?;
         let length = packet.data.len() + OVERHEAD;
-        received += length as u64;
+        received += packet.encoded_len() as u64;
         progress(received);
         match Kind::try_from(packet.kind) {
             Ok(Kind::Stat | Kind::Data) => {}
