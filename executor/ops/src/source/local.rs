@@ -110,3 +110,55 @@ impl LocalSource {
         ignored.map_err(|error| OpsError::Tree(TreeError::from(error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::op;
+
+    fn check(attributes: &[(&str, &str)]) -> Result<LocalRequest, String> {
+        LocalRequest::read(&op("local://context", attributes)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn attributes_say_what_is_wanted() {
+        let plain = LocalRequest { name: "context".to_owned(), ..LocalRequest::default() };
+        let of = |session: &str| Some(session.to_owned());
+        assert_eq!(check(&[]), Ok(plain.clone()));
+        assert_eq!(check(&[("local.session", "abc")]), Ok(LocalRequest { session: of("abc"), ..plain.clone() }));
+        let prefixed = LocalRequest { name: "p-context".to_owned(), session: of("abc"), ..plain.clone() };
+        assert_eq!(check(&[("local.session", "p:abc")]), Ok(prefixed));
+        let list = |text: &str| vec![text.to_owned()];
+        let all = LocalRequest {
+            include: list("i"),
+            exclude: list("e"),
+            follow: list("f"),
+            shared_key_hint: "hint".to_owned(),
+            differ: Differ::Never,
+            metadata_only: Some(list("m")),
+            ..plain.clone()
+        };
+        let attributes = [
+            ("local.includepattern", r#"["i"]"#),
+            ("local.excludepatterns", r#"["e"]"#),
+            ("local.followpaths", r#"["f"]"#),
+            ("local.sharedkeyhint", "hint"),
+            ("local.differ", "none"),
+            ("local.metadatatransfer", "true"),
+            ("local.metadatatransferexclude", r#"["m"]"#),
+            ("local.unique", "x"),
+        ];
+        assert_eq!(check(&attributes), Ok(all));
+        assert_eq!(check(&[("local.followpaths", "null"), ("local.differ", "metadata")]), Ok(plain));
+        let refused = [
+            ("local.followpaths", "{}", "is not a list of texts"),
+            ("local.differ", "content", "unknown differ `content`"),
+            ("local.metadatatransfer", "maybe", "neither true nor false"),
+            ("local.surprise", "1", "is not supported"),
+        ];
+        for (key, value, reason) in refused {
+            let error = check(&[(key, value)]).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
