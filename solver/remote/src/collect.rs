@@ -67,8 +67,10 @@ impl Collected {
         let known = keys.iter().find_map(|key| self.by_key.get(key)).copied();
         let mut inputs = self.inputs(explanation, known);
         self.add_contents(explanation, &keys, &mut inputs, cache)?;
+        let edge = Edge { vertex: explanation.vertex, output: explanation.output };
         if inputs.iter().any(BTreeSet::is_empty) {
-            // Some input is known to this build only.
+            // Some input is known to this build only, or made of this very step.
+            self.by_edge.extend(known.map(|index| (edge, index)));
             return Ok(());
         }
         let index = known.unwrap_or(self.steps.len());
@@ -90,7 +92,7 @@ impl Collected {
         for key in keys {
             self.by_key.entry(key).or_insert(index);
         }
-        self.by_edge.insert(Edge { vertex: explanation.vertex, output: explanation.output }, index);
+        self.by_edge.insert(edge, index);
         Ok(())
     }
 
@@ -169,3 +171,7 @@ fn ancestors(explanations: &[Explanation], targets: &[Edge]) -> BTreeSet<usize> 
     }
     found
 }
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

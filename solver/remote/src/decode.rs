@@ -285,3 +285,7 @@ pub(crate) fn of_descriptor(
 fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

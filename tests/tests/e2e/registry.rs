@@ -64,6 +64,13 @@ impl Registry {
         log.lines().filter_map(request).collect()
     }
 
+    /// Lets all uploads to a repository fail from now on.
+    pub(crate) fn break_uploads(&self, repository: &str) {
+        let place = self.data.join("docker/registry/v2/repositories").join(repository).join("_uploads");
+        let _ = std::fs::remove_dir_all(&place);
+        std::fs::write(place, "in the way").unwrap();
+    }
+
     pub(crate) fn blobs(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut left = vec![self.data.join("docker/registry/v2/blobs")];

@@ -205,6 +205,17 @@ fn failures_to_import_are_told_and_failures_to_export_end_the_build() {
 }
 
 #[test]
+fn an_export_that_is_cut_off_leaves_what_was_there() {
+    let Some(pair) = Pair::new() else { return };
+    let context = pair.one.context(&steps(&pair.registry), FILES);
+    let first = ids(&pair.one, &context, &[&pair.to(",mode=max")]);
+    pair.registry.break_uploads("cache");
+    let changed = pair.one.context(&steps(&pair.registry), &[("a.txt", "other"), ("b.txt", "other")]);
+    pair.one.build_dir(&changed, &[&pair.to(",mode=max")]).exits(1).says("failed to export the cache");
+    assert_eq!(ids(&pair.two, &context, &[&pair.from()]), first);
+}
+
+#[test]
 fn missing_and_damaged_layers_are_made_again() {
     use std::io::{Seek, Write};
     let Some(pair) = Pair::new() else { return };
