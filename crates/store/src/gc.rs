@@ -169,7 +169,7 @@ impl Store {
     }
 
     /// Gives up downloads that nobody continues.
-    fn sweep_partials(&self, age: Duration, reclaimed: &mut Reclaimed) -> Result<()> {
+    pub(crate) fn sweep_partials(&self, age: Duration, reclaimed: &mut Reclaimed) -> Result<()> {
         let directory = self.shared.layout.partials();
         for name in list(&directory)? {
             let path = directory.join(&name);

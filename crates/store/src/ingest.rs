@@ -16,7 +16,7 @@ const BUFFER: usize = 256 << 10;
 /// A blob being written.
 ///
 /// Dropped without [`commit`](Self::commit), it leaves nothing; a resumable one leaves its bytes for the
-/// next attempt.
+/// next attempt, unless one could not be written.
 #[derive(Debug)]
 pub struct Ingest {
     store: Store,
@@ -148,7 +148,8 @@ impl Write for Ingest {
 impl Drop for Ingest {
     fn drop(&mut self) {
         let Some(mut writer) = self.file.take() else { return };
-        let kept = self.resumable && writer.flush().is_ok();
+        // What a full disk cut off gives its space back, else nothing could follow, not even a prune.
+        let kept = self.resumable && !self.poisoned && writer.flush().is_ok();
         // Without its buffer: flushing to a full disk again would only fail again.
         let (_file, _unwritten) = writer.into_parts();
         if !kept {

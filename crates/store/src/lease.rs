@@ -16,7 +16,7 @@ use crate::database::Failure;
 use crate::error::{Context, Result};
 use crate::lock::{self, LockMode};
 use crate::store::{Shared, make_dir, millis};
-use crate::{LayerId, Store, trash};
+use crate::{LayerId, Store, gc, trash};
 
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -173,19 +173,22 @@ impl Store {
         Ok(())
     }
 
+    /// Throws away the temporary files of dead processes, which takes no row: on a full disk there is no room for one.
+    pub(crate) fn discard_temporaries(&self) -> Result<()> {
+        let layout = &self.shared.layout;
+        for id in gc::list(&layout.tmp())? {
+            if let Some(_lock) = self.lock_dead(&id)? {
+                trash::discard(layout, &layout.tmp().join(id))?;
+            }
+        }
+        Ok(())
+    }
+
     fn reap(&self, id: &str) -> Result<bool> {
         let layout = &self.shared.layout;
         let path = layout.leases().join(id);
         // Locked while it is cleared: a session that is just opening this file will see that it lost its name.
-        let lock = match File::open(&path) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).on("opening", &path),
-        };
-        let alive = |file| lock::try_lock(file, LockMode::Exclusive).on("locking", &path).map(|free| !free);
-        if lock.as_ref().map(alive).transpose()?.unwrap_or(false) {
-            return Ok(false);
-        }
+        let Some(lock) = self.lock_dead(id)? else { return Ok(false) };
         self.database().write("ending a lease", |tx| delete_row(tx, id))?;
         trash::discard(layout, &layout.tmp().join(id))?;
         if lock.is_some() {
@@ -195,5 +198,18 @@ impl Store {
             }
         }
         Ok(true)
+    }
+
+    /// Locks the file, if there is one, of a lease whose process is dead; `None` if it lives.
+    fn lock_dead(&self, id: &str) -> Result<Option<Option<File>>> {
+        let path = self.shared.layout.leases().join(id);
+        let lock = match File::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).on("opening", &path),
+        };
+        let alive = |file| lock::try_lock(file, LockMode::Exclusive).on("locking", &path).map(|free| !free);
+        let alive = lock.as_ref().map(alive).transpose()?.unwrap_or(false);
+        Ok((!alive).then_some(lock))
     }
 }

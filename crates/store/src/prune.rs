@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use crate::error::{Context, Error, Result};
 use crate::usage::contents;
-use crate::{ImageId, Kind, LayerId, Reclaimed, Record, Store, image, mounts, result};
+use crate::{ImageId, Kind, LayerId, Reclaimed, Record, Store, image, mounts, result, trash};
 
 /// Which images are given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,6 +140,13 @@ impl Store {
     /// # Errors
     /// If the index or a file cannot be changed; what was freed until then stays freed.
     pub fn prune(&self, options: &PruneOptions) -> Result<Reclaimed> {
+        let partial_age =
+            options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
+        let mut reclaimed = Reclaimed::default();
+        // First what needs no row written: on a full disk, room for rows comes of it.
+        self.sweep_partials(partial_age, &mut reclaimed)?;
+        self.discard_temporaries()?;
+        trash::empty(&self.shared.layout)?;
         self.reap_leases()?;
         self.reap_steps()?;
         let mut chosen: Vec<Candidate> =
@@ -147,14 +154,11 @@ impl Store {
         if let Some(keep) = options.keep_storage {
             chosen = self.until_small(chosen, keep)?;
         }
-        let mut reclaimed = Reclaimed::default();
         for candidate in chosen {
             if self.give_up(&candidate.what)? && matches!(candidate.what, What::Mount { .. } | What::Context { .. }) {
                 reclaimed.add(candidate.record);
             }
         }
-        let partial_age =
-            options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
         let collected = self.collect_with(partial_age)?;
         collected.records.into_iter().for_each(|record| reclaimed.add(record));
         self.database().compact()?;

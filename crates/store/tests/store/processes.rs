@@ -197,6 +197,17 @@ fn child_filling() -> Result<()> {
     anyhow::ensure!(error.is_no_space() && error.to_string().contains("no space left on device"), "{error}");
     anyhow::ensure!(error.to_string().contains("store/tmp/"), "{error}");
     store.blobs().put(b"small things fit again")?;
+    let Resumable::Resume(mut download) = store.blobs().ingest_resumable(&descriptor(&[7; 10_000_000]))? else {
+        anyhow::bail!("nobody has it yet")
+    };
+    download.write_all(&[7; 10_000_000]).expect_err("ten megabytes do not fit");
+    drop(download);
+    store.blobs().put(b"a download that did not fit gives its space back")?;
+    for left in ["partial/left", "tmp/dead"] {
+        fill_as_if_killed(&root, left)?;
+        Store::open(&root)?.prune(&PruneOptions { images: ImagePrune::None, ..EVERYTHING })?;
+        anyhow::ensure!(!root.join(left).exists());
+    }
     // Until nothing fits at all, not even a row.
     let mut reasons = Vec::new();
     for n in 0_u32..100_000 {
@@ -216,6 +227,14 @@ fn child_filling() -> Result<()> {
     anyhow::ensure!(!store.blobs().has(&kept)? && store.images().resolve("kept").is_ok());
     anyhow::ensure!(disk_usage(&root)? < 1 << 20);
     store.blobs().put(&[1; 1_000_000])?;
+    Ok(())
+}
+
+/// Fills the disk up as a process does that is then killed.
+fn fill_as_if_killed(root: &Path, name: &str) -> Result<()> {
+    let mut file = std::fs::File::create(root.join(name))?;
+    while file.write(&[0; 4096]).is_ok() {}
+    anyhow::ensure!(Store::open(root)?.blobs().put(b"no room for this").is_err());
     Ok(())
 }
 
