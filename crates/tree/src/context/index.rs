@@ -128,8 +128,14 @@ impl ContextIndex {
         static SAVED: AtomicU64 = AtomicU64::new(0);
         let number = SAVED.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("tmp{}-{number}", std::process::id()));
-        std::fs::write(&temporary, self.encode()).map_err(TreeError::io("writing", &temporary))?;
-        std::fs::rename(&temporary, path).map_err(TreeError::io("replacing", path))
+        let saved = std::fs::write(&temporary, self.encode())
+            .map_err(TreeError::io("writing", &temporary))
+            .and_then(|()| std::fs::rename(&temporary, path).map_err(TreeError::io("replacing", path)));
+        if saved.is_err() {
+            // On a full disk, say; nobody else looks for it.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        saved
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -247,6 +253,15 @@ mod tests {
             assert!(ContextIndex::decode(&damaged).is_none(), "byte {at}");
             assert!(ContextIndex::decode(&bytes[..at]).is_none(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn failing_to_save_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let taken = directory.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(ContextIndex::default().save(&taken).is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
