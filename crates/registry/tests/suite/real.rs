@@ -32,7 +32,7 @@ impl Drop for Registry {
 }
 
 /// Starts a registry; none, said aloud, if there is no binary to start.
-fn start(tls: bool) -> Option<Registry> {
+fn start(tls: Option<&str>) -> Option<Registry> {
     if !Path::new(BINARY).exists() {
         eprintln!("skipped: {BINARY} is not installed");
         return None;
@@ -43,8 +43,8 @@ fn start(tls: bool) -> Option<Registry> {
     let mut config = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n"
     );
-    if tls {
-        certificates(home.path())?;
+    if let Some(script) = tls {
+        certificates(home.path(), script)?;
         config += &format!("  tls: {{certificate: {root}/server.crt, key: {root}/server.key}}\n");
     }
     let path = home.path().join("config.yml");
@@ -60,12 +60,20 @@ fn start(tls: bool) -> Option<Registry> {
     Some(registry)
 }
 
-/// Makes a CA and a certificate for 127.0.0.1 in `home`.
-fn certificates(home: &Path) -> Option<()> {
-    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt &&
-        openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr &&
-        printf 'subjectAltName=IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > ext &&
-        openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt";
+/// Makes a CA, and a certificate of it for 127.0.0.1.
+const SIGNED_BY_CA: &str =
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt &&
+    openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr &&
+    printf 'subjectAltName=IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > ext &&
+    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt";
+/// Makes a certificate as most instructions for a private registry say, which is a CA, too.
+const SIGNED_BY_ITSELF: &str = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=server \
+    -addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.crt && cp server.crt ca.crt";
+/// The same for another machine.
+const OF_ANOTHER_HOST: &str = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=server \
+    -addext subjectAltName=IP:127.0.0.2 -keyout server.key -out server.crt && cp server.crt ca.crt";
+
+fn certificates(home: &Path, script: &str) -> Option<()> {
     let made = Command::new("sh").arg("-c").arg(script).current_dir(home).stderr(Stdio::null()).status().unwrap();
     if !made.success() {
         eprintln!("skipped: no certificates without openssl");
@@ -130,7 +138,7 @@ async fn round_trip(client: &Client, host: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_on_loopback() {
-    let Some(registry) = start(false) else { return };
+    let Some(registry) = start(None) else { return };
     round_trip(&Client::new(Options::default()).unwrap(), &registry.host).await;
     let host = registry.host.replace("127.0.0.1", "localhost");
     let error = crate::client().resolve(&reference(&host, "none", "1")).await.unwrap_err();
@@ -139,18 +147,31 @@ async fn plain_http_on_loopback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_with_a_ca_of_our_own() {
-    let Some(registry) = start(true) else { return };
-    let app = reference(&registry.host, "app", "1");
-    let error = Client::new(options()).unwrap().resolve(&app).await.unwrap_err();
-    assert!(matches!(error, Error::Certificate { .. }), "{error}");
+    for script in [SIGNED_BY_CA, SIGNED_BY_ITSELF] {
+        let Some(registry) = start(Some(script)) else { return };
+        let app = reference(&registry.host, "app", "1");
+        let error = Client::new(options()).unwrap().resolve(&app).await.unwrap_err();
+        assert!(matches!(error, Error::Certificate { .. }), "{error}");
+        round_trip(&trusting(&registry), &registry.host).await;
+        let mut insecure = options();
+        insecure.hosts.insecure.insert(registry.host.clone());
+        let error = Client::new(insecure).unwrap().resolve(&reference(&registry.host, "other", "1")).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_of_another_host_is_refused() {
+    let Some(registry) = start(Some(OF_ANOTHER_HOST)) else { return };
+    let error = trusting(&registry).resolve(&reference(&registry.host, "app", "1")).await.unwrap_err();
+    assert!(matches!(error, Error::Certificate { .. }) && error.to_string().contains("127.0.0.2"), "{error}");
+}
+
+/// A client that has the registry's `ca.crt` in `certs.d`.
+fn trusting(registry: &Registry) -> Client {
     let folder = registry.home.path().join("certs.d").join(&registry.host);
     fs::create_dir_all(&folder).unwrap();
     fs::copy(registry.home.path().join("ca.crt"), folder.join("ca.crt")).unwrap();
     let directories = vec![registry.home.path().join("certs.d"), "/nonexistent".into()];
-    let with_ca = Client::new(Options { certificate_directories: directories, ..options() }).unwrap();
-    round_trip(&with_ca, &registry.host).await;
-    let mut insecure = options();
-    insecure.hosts.insecure.insert(registry.host.clone());
-    let error = Client::new(insecure).unwrap().resolve(&app).await.unwrap_err();
-    assert!(error.is_not_found(), "{error}");
+    Client::new(Options { certificate_directories: directories, ..options() }).unwrap()
 }
