@@ -154,9 +154,12 @@ impl Images {
         let failed = |action| move |source| ImagesError::Layer { action, layer: id, source };
         let mut reader = self.store().blobs().reader(&blob.digest)?;
         let buffered = BufReader::with_capacity(256 << 10, &mut reader);
-        let (_, plain) = decompress(buffered).map_err(failed("decompressing"))?;
-        let report = unpack(plain, &build.fs(), self.unpack_options())?;
+        let unpacked = decompress(buffered)
+            .map_err(failed("decompressing"))
+            .and_then(|(_, plain)| Ok(unpack(plain, &build.fs(), self.unpack_options())?));
+        // What makes no sense is most likely damaged: then the blob has to go, and to be named.
         reader.drain()?;
+        let report = unpacked?;
         match layer.diff_id {
             Some(wanted) if wanted != report.diff_id => {
                 self.note_unusable(id);
@@ -273,12 +276,14 @@ impl Images {
         if let Some(blob) = plain(layer).or(layer.blobs.first()) {
             let mut reader = self.store().blobs().reader(&blob.descriptor.digest)?;
             let buffered = BufReader::with_capacity(256 << 10, &mut reader);
-            let (_, plain) = decompress(buffered).map_err(failed("decompressing"))?;
-            let mut hashed = HashingReader::new(plain);
-            copy_large(&mut hashed, out).map_err(failed("writing"))?;
-            let (_, digest, _) = hashed.finish();
+            let copied = decompress(buffered).map_err(failed("decompressing")).and_then(|(_, plain)| {
+                let mut hashed = HashingReader::new(plain);
+                copy_large(&mut hashed, out).map_err(failed("writing"))?;
+                Ok(hashed.finish().1)
+            });
+            // As in `unpack_into`.
             reader.drain()?;
-            return Ok(DiffId(digest));
+            return Ok(DiffId(copied?));
         }
         let tree = layer.tree.as_ref().ok_or(ImagesError::Gone(layer.id))?;
         let below = self.view(below, &silent(), nobody())?;

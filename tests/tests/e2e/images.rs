@@ -94,6 +94,32 @@ fn damaged_blob_is_found() {
 }
 
 #[test]
+fn damaged_layer_is_named_and_replaced() {
+    let lab = Lab::new();
+    lab.build("FROM busybox\nCOPY a /kept\n", &[("a", "kept")], &["-t", "app"]).ok();
+    lab.say("save app --compression=gzip -o app.tar").ok();
+    let other = Lab::empty();
+    let archive = path(&lab.at("app.tar"));
+    other.rbuild(["load", "-q", "-i", &archive]).ok();
+    let size = |file: &String| std::fs::metadata(file).unwrap().len();
+    let largest = other.content().into_iter().max_by_key(size).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    // In the middle of compressed data, which then makes no sense long before its end.
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&largest).unwrap();
+    std::fs::write(&largest, bytes).unwrap();
+    let digest = largest.rsplit('/').next().unwrap();
+    other
+        .say("run --rm --network=none app cat /kept")
+        .exits(125)
+        .says(&format!("blob sha256:{digest} is corrupt"))
+        .says("was removed from the store");
+    other.rbuild(["load", "-q", "-i", &archive]).ok();
+    other.say("run --rm --network=none app cat /kept").ok().prints("kept");
+}
+
+#[test]
 fn foreign_archives_are_refused() {
     let lab = Lab::empty();
     std::fs::write(lab.at("x.tar"), "no archive").unwrap();
