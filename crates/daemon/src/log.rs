@@ -39,11 +39,13 @@ impl Level {
     }
 }
 
+type Sink = dyn Fn(Level, &str) + Send + Sync;
+
 /// Where messages go; clones share the way.
 #[derive(Clone)]
 pub struct Log {
     level: Level,
-    sink: Arc<dyn Fn(Level, &str) + Send + Sync>,
+    sink: Arc<Sink>,
 }
 
 impl Log {
