@@ -1,5 +1,6 @@
 //! Messages of the service of a session that judges sources.
 #![allow(missing_docs, reason = "the names are the protocol's own")]
+#![allow(clippy::large_enum_variant, reason = "messages are moved a few times, not kept")]
 
 use std::collections::BTreeMap;
 

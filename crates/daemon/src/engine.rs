@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rbuild_buildkit_api::control::SolveRequest;
 use rbuild_graph::Graph;
 use rbuild_graph::policy::Engine as PolicyEngine;
 use rbuild_images::Images;
-use rbuild_network::Provider;
+use rbuild_network::{Network, Provider};
 use rbuild_ops::{Admit, Ref, Worker};
 use rbuild_registry::Options;
 use rbuild_session::{RemoteClient, SessionCredentials, Sessions};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::build::{Begun, Build};
 use crate::builds::Builds;
 use crate::caches::Caches;
-use crate::config::{Entitlement, HistoryLimits};
+use crate::config::{Entitlement, Frontends, HistoryLimits};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::history::History;
@@ -48,6 +49,12 @@ pub struct Parts {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Whether images of clients that have names are found by them in the store.
     pub keeps_images: bool,
+    /// The network of steps that ask for none in particular.
+    pub default_network: Network,
+    /// Frontends that clients may ask for.
+    pub frontends: Frontends,
+    /// How many operations may run at once; no limit if none.
+    pub parallelism: Option<NonZeroUsize>,
     /// What is kept of finished builds.
     pub history: HistoryLimits,
     /// Ends the daemon.
@@ -86,7 +93,11 @@ impl Engine {
         let results = Arc::new(SharedResults(tenancy.clone()));
         let locks = Locks::shared(store.steps_dir().map_err(DaemonError::engine)?);
         let history = History::open(store, parts.history.clone()).map_err(DaemonError::engine)?;
-        let solver = Solver::new(Arc::new(cache), results, Settings { locks, ..Settings::default() });
+        let solver = Solver::new(
+            Arc::new(cache),
+            results,
+            Settings { locks, parallelism: parts.parallelism, ..Settings::default() },
+        );
         Ok(Self { parts, solver, builds: Arc::default(), sessions: Sessions::new(), history, tenancy })
     }
 
@@ -133,6 +144,7 @@ impl Engine {
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
+        let worker = worker.with_default_network(parts.default_network);
         let worker = worker.with_devices(devices(&request.entitlements)?, parts.cdi_spec_dirs.clone());
         let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
         let (sessions, session) = (self.sessions.clone(), begun.session.clone());

@@ -14,7 +14,7 @@ use rbuild_buildkit_api::rpc;
 use rbuild_graph::{Graph, GraphError, pb};
 use rbuild_oci::Digest;
 use rbuild_ops::OpsError;
-use rbuild_solver::SolveError;
+use rbuild_solver::{SolveError, Task};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
@@ -66,6 +66,10 @@ impl Fault {
             Some(source) => Self::of(source),
             None => Self::new(error.chain()),
         };
+        if let SolveError::Operation { vertex, task: Task::ContentKey, .. } = error {
+            fault = fault.context("failed to compute cache key");
+            fault.message = named(&fault.message, *vertex);
+        }
         if let Some(vertex) = error.vertex() {
             fault = fault.at(graph, vertex).with(VERTEX, &json!({ "digest": vertex.to_string() }));
         }
@@ -168,6 +172,12 @@ impl From<OpsError> for Fault {
     fn from(error: OpsError) -> Self {
         Self::of(&error)
     }
+}
+
+/// Says of which result a path is missing, as BuildKit does.
+fn named(message: &str, vertex: Digest) -> String {
+    const CHECKSUM: &str = "failed to calculate checksum of ref";
+    message.replacen(&format!("{CHECKSUM}: "), &format!("{CHECKSUM} {}: ", &vertex.hex()[..25]), 1)
 }
 
 fn exit_code(error: &(dyn Error + Send + Sync + 'static)) -> Option<i32> {

@@ -90,6 +90,8 @@ impl Engine {
                 Ok(Outcome { refs: Refs::One(build.load_with(&definition, &asked.terms)?), ..Outcome::default() })
             }
             (None, "") => Ok(Outcome::default()),
+            (None, DOCKERFILE) if !self.parts().frontends.dockerfile => Err(disabled(DOCKERFILE)),
+            (None, GATEWAY) if !self.parts().frontends.gateway => Err(disabled(GATEWAY)),
             (None, DOCKERFILE) => self.with_dockerfile(build, asked).await,
             (None, GATEWAY) => {
                 let source = asked.attributes.remove(SOURCE).unwrap_or_default();
@@ -108,6 +110,10 @@ impl Engine {
             Lowered::Forward(forward) => Err(not_run(&forward.source)),
         }
     }
+}
+
+fn disabled(name: &str) -> Fault {
+    Fault::new(format!("unknown frontend: {name}: it is disabled in the configuration of this daemon"))
 }
 
 fn not_run(source: &str) -> Fault {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rbuild_events::Reporter;
 use rbuild_graph::pb;
 use rbuild_images::Images;
-use rbuild_network::Provider;
+use rbuild_network::{Network, Provider};
 use rbuild_oci::Digest;
 use rbuild_sandbox::Sandbox;
 use rbuild_snapshot::{Active, Roots, Strategy};
@@ -32,6 +32,7 @@ pub struct Worker {
     images: Images,
     roots: Roots,
     network: Arc<Provider>,
+    default_network: Network,
     sandbox: OnceLock<Sandbox>,
     mount_points: OnceLock<PathBuf>,
     session: Arc<dyn Session>,
@@ -66,6 +67,7 @@ impl Worker {
             images,
             roots,
             network,
+            default_network: Network::Isolated,
             sandbox,
             mount_points,
             session,
@@ -87,6 +89,17 @@ impl Worker {
 
     pub(crate) fn nested(&self) -> Option<&Nested> {
         self.nested.as_ref()
+    }
+
+    /// Sets the network of steps that ask for none in particular.
+    #[must_use]
+    pub fn with_default_network(mut self, network: Network) -> Self {
+        self.default_network = network;
+        self
+    }
+
+    pub(crate) fn default_network(&self) -> Network {
+        self.default_network
     }
 
     /// Lets steps have these devices, described in these directories (none is the usual places).

@@ -1,18 +1,20 @@
 //! `rbuild serve`: the daemon that BuildKit's clients drive.
 
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_daemon::address::Address;
 use rbuild_daemon::collect::Collector;
-use rbuild_daemon::config::{Config, Entitlement};
+use rbuild_daemon::config::{Config, Entitlement, NetworkMode, Snapshotter};
 use rbuild_daemon::listen::{self, Access, Opening};
 use rbuild_daemon::log::{Level, Log};
 use rbuild_daemon::notify::ServiceManager;
 use rbuild_daemon::serve::serve;
 use rbuild_daemon::{Engine, Parts};
-use rbuild_snapshot::Strategy;
+use rbuild_network::Network;
+use rbuild_snapshot::{Roots, Strategy};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
@@ -167,8 +169,8 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
     // Servers tell builders by BuildKit's name.
     let version = rbuild_daemon::workers::buildkit_version().version;
     options.user_agent = format!("buildkit/{version} {}", options.user_agent);
-    let strategy = world.roots().strategy;
-    let snapshotter = match strategy {
+    let roots = roots(config, world)?;
+    let snapshotter = match roots.strategy {
         Strategy::Overlay { .. } => "overlayfs",
         Strategy::FuseOverlay { .. } => "fuse-overlayfs",
         Strategy::Copy => "native",
@@ -178,21 +180,41 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
         config: config.worker.clone(),
         hostname: hostname.trim().to_owned(),
         snapshotter,
-        network: "bridge",
+        network: if config.worker.network == NetworkMode::Host { "host" } else { "bridge" },
         platforms: vec![rbuild_oci::Platform::host()],
     };
     Ok(Parts {
         images: world.images().with_options(world.store(), options),
-        roots: world.roots(),
+        roots,
         network: world.network()?,
         search_path: variable("PATH").map(Into::into),
         worker,
         entitlements: config.entitlements.clone(),
         cdi_spec_dirs: config.cdi.spec_dirs.clone(),
+        default_network: match config.worker.network {
+            NetworkMode::Auto => Network::Isolated,
+            NetworkMode::Host => Network::Host,
+        },
+        frontends: config.frontends.clone(),
+        parallelism: config.worker.max_parallelism.and_then(NonZeroUsize::new),
         keeps_images: start.directory == "rbuild",
         history: config.history.clone(),
         stop: stop.clone(),
     })
+}
+
+/// Returns how writable roots are made, as the administrator wants it.
+fn roots(config: &Config, world: &World) -> Result<Roots, Failure> {
+    let best = world.roots();
+    let fits = match (config.worker.snapshotter, &best.strategy) {
+        (Snapshotter::Native, _) => return Ok(Roots::new(Strategy::Copy, best.single_id)),
+        (Snapshotter::Auto, _) => true,
+        (Snapshotter::Overlay, strategy) => matches!(strategy, Strategy::Overlay { .. }),
+        (Snapshotter::FuseOverlay, strategy) => matches!(strategy, Strategy::FuseOverlay { .. }),
+    };
+    let wanted = config.worker.snapshotter;
+    let refused = || Failure::User(format!("snapshotter {wanted:?} cannot be had here: leave the choice to auto"));
+    if fits { Ok(best) } else { Err(refused()) }
 }
 
 async fn stop_upon_signal(stop: CancellationToken) {

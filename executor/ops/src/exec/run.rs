@@ -148,7 +148,7 @@ impl Step {
         handles: &mut Vec<std::os::fd::OwnedFd>,
     ) -> Result<rbuild_network::Lease, OpsError> {
         let mode = match self.op.network() {
-            pb::NetMode::Unset => rbuild_network::Network::Isolated,
+            pb::NetMode::Unset => self.worker.default_network(),
             pb::NetMode::Host => rbuild_network::Network::Host,
             pb::NetMode::None => rbuild_network::Network::None,
         };

@@ -193,7 +193,8 @@ impl<'a> Walk<'a> {
         for path in &self.copy.action.required_paths {
             let path = rooted(path);
             let found = resolve(&**self.source, &path, Follow::All)?;
-            self.source.node(&found)?.ok_or(TreeError::NotFound { path })?;
+            let missing = || FileError::Required(TreeError::NotFound { path: path.clone() });
+            self.source.node(&found)?.ok_or_else(missing)?;
         }
         Ok(())
     }

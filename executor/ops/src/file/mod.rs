@@ -51,6 +51,9 @@ pub enum FileError {
     /// The owner could not be found.
     #[error(transparent)]
     Owner(#[from] OwnerError),
+    /// A path that must be there is not.
+    #[error("failed to calculate checksum of ref")]
+    Required(#[source] TreeError),
     /// Reading or writing a tree failed.
     #[error(transparent)]
     Tree(#[from] TreeError),
