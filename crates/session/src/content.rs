@@ -10,7 +10,6 @@ use rbuild_buildkit_api::content::{
 use rbuild_buildkit_api::services::content::content_client::ContentClient;
 use rbuild_oci::{Descriptor, Digest};
 use rbuild_ops::LayoutBlobs;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -35,7 +34,6 @@ const CHUNK: usize = 512 << 10;
 pub struct ClientContent {
     session: Arc<Session>,
     store: MetadataValue<Ascii>,
-    runtime: Handle,
 }
 
 impl Session {
@@ -46,7 +44,7 @@ impl Session {
     pub fn content(self: &Arc<Self>, store: &str) -> Result<ClientContent, SessionError> {
         let invalid = |_| SessionError::Answer(format!("`{}` names no store of a client", store.escape_debug()));
         let store = store.parse().map_err(invalid)?;
-        Ok(ClientContent { session: self.clone(), store, runtime: Handle::current() })
+        Ok(ClientContent { session: self.clone(), store })
     }
 }
 
@@ -156,7 +154,7 @@ impl ContentWriter {
         let request = WriteContentRequest { action: action.into(), offset: self.offset, data, ..self.first.clone() };
         let length = i64::try_from(request.data.len()).unwrap_or(i64::MAX);
         let (content, sender, answers) = (&self.content, &self.sender, &mut self.answers);
-        content.runtime.block_on(content.session.wait(async {
+        content.session.runtime().block_on(content.session.wait(async {
             let _ = sender.send(request).await;
             let answer = answers.message().await.map_err(SessionError::call("writing a blob to the client"))?;
             answer.ok_or_else(|| SessionError::Answer("the client stopped in the middle of a blob".to_owned()))
@@ -208,16 +206,17 @@ impl LayoutBlobs for ClientContent {
     }
 
     fn document(&self, digest: &Digest, most: u64) -> io::Result<Vec<u8>> {
-        let content = self.runtime.block_on(self.reader(digest, 0)).map_err(SessionError::into_io)?;
+        let content = self.session.runtime().block_on(self.reader(digest, 0)).map_err(SessionError::into_io)?;
         let mut bytes = Vec::new();
         content.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn blob(&self, descriptor: &Descriptor) -> io::Result<(u64, Box<dyn Read + Send>)> {
-        let size = self.runtime.block_on(self.size(&descriptor.digest)).map_err(SessionError::into_io)?;
+        let size = self.session.runtime().block_on(self.size(&descriptor.digest)).map_err(SessionError::into_io)?;
         let size = size.ok_or(io::ErrorKind::NotFound)?;
-        let content = self.runtime.block_on(self.reader(&descriptor.digest, 0)).map_err(SessionError::into_io)?;
+        let content =
+            self.session.runtime().block_on(self.reader(&descriptor.digest, 0)).map_err(SessionError::into_io)?;
         Ok((size, content))
     }
 }

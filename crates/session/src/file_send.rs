@@ -77,7 +77,7 @@ impl Session {
         headers::append(&mut map, header::EXPORTER, &[exporter.to_string()]);
         let (sender, receiver) = mpsc::channel(WAITING);
         let session = self.clone();
-        let call = tokio::spawn(async move {
+        let call = self.runtime().spawn(async move {
             let outgoing = ReceiverStream::new(receiver);
             // The answer begins only when the client has taken everything.
             let answer = call::streaming::<_, BytesMessage>(&session, METHOD, map, outgoing, MOST_MESSAGE_BYTES);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rbuild_buildkit_api::{content, upload};
-use tokio::runtime::Handle;
 use tonic::Streaming;
 
 use crate::session::Session;
@@ -30,14 +29,13 @@ impl Carrier for content::ReadContentResponse {
 /// Bytes that come from a client. Reading blocks; it is for threads.
 pub(crate) struct ClientReader<M> {
     session: Arc<Session>,
-    runtime: Handle,
     messages: Streaming<M>,
     current: Bytes,
 }
 
 impl<M> ClientReader<M> {
     pub(crate) fn new(session: Arc<Session>, messages: Streaming<M>) -> Self {
-        Self { session, runtime: Handle::current(), messages, current: Bytes::new() }
+        Self { session, messages, current: Bytes::new() }
     }
 }
 
@@ -45,7 +43,7 @@ impl<M: Carrier> Read for ClientReader<M> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             let (session, messages) = (&self.session, &mut self.messages);
-            let next = self.runtime.block_on(async {
+            let next = session.runtime().block_on(async {
                 tokio::select! {
                     biased;
                     next = messages.message() => next.map_err(|status| io::Error::other(status.message().to_owned())),

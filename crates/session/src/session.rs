@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use rbuild_buildkit_api::control::BytesMessage;
+use tokio::runtime::Handle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -97,6 +98,8 @@ pub struct Session {
     channel: Channel,
     closed: CancellationToken,
     reason: OnceLock<String>,
+    /// Threads that ask the client need not know of a runtime.
+    runtime: Handle,
 }
 
 impl Session {
@@ -138,7 +141,7 @@ impl Session {
         let connected = endpoint.connect_with_connector(connector).await;
         let channel = connected.map_err(|source| SessionError::Open { id: exposed.id.clone(), source })?;
         let patience = Patience::of(exposed.health_timeout);
-        let session = Arc::new(Self { exposed, channel, closed, reason: OnceLock::new() });
+        let session = Arc::new(Self { exposed, channel, closed, reason: OnceLock::new(), runtime: Handle::current() });
         tokio::spawn(health::watch(Arc::downgrade(&session), session.closed.clone(), patience));
         Ok((session, outgoing))
     }
@@ -166,6 +169,11 @@ impl Session {
     /// Returns the way to the client's services.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Returns the runtime that the session lives in.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Ends the session: whatever waits for the client fails with this reason.

@@ -9,7 +9,6 @@ use rbuild_buildkit_api::ssh::{BytesMessage, CheckAgentRequest};
 use rbuild_ops::Agent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
@@ -33,7 +32,6 @@ pub(crate) const CHUNK: usize = 32 << 10;
 pub struct ClientAgent {
     session: Arc<Session>,
     id: String,
-    runtime: Handle,
     connections: Arc<Semaphore>,
 }
 
@@ -52,7 +50,6 @@ impl Session {
             Ok(_) => Ok(Some(ClientAgent {
                 session: self.clone(),
                 id: id.to_owned(),
-                runtime: Handle::current(),
                 connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             })),
             // Clients have no code of their own for an agent that they do not know.
@@ -69,7 +66,7 @@ impl Agent for ClientAgent {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (session, id) = (self.session.clone(), self.id.clone());
-        self.runtime.spawn(async move {
+        self.session.runtime().spawn(async move {
             let forwarding = forward(&session, &id, ours, permit);
             tokio::select! {
                 // Whoever reads from the socket sees that it ended, and no more than that.

@@ -165,7 +165,7 @@ impl Tree {
         let (dir, name) = self.parent(path)?;
         let failed = |action| TransferError::io(action, path);
         if wants_owner(owner, meta) {
-            dir.chown(name, meta.uid, meta.gid).map_err(failed("setting the owner of"))?;
+            unmapped(dir.chown(name, meta.uid, meta.gid)).map_err(failed("setting the owner of"))?;
         }
         if !is_link {
             dir.chmod(name, meta.mode).map_err(failed("setting the mode of"))?;
@@ -190,7 +190,7 @@ impl Tree {
     /// Sets owner, mode, attributes and time of an open file.
     pub(super) fn dress_file(&self, file: &std::fs::File, meta: &Meta) -> io::Result<()> {
         if wants_owner(self.owner, meta) {
-            dirfd::chown_fd(file, meta.uid, meta.gid)?;
+            unmapped(dirfd::chown_fd(file, meta.uid, meta.gid))?;
         }
         dirfd::chmod_fd(file, meta.mode)?;
         for (name, value) in meta.xattrs.iter().filter(|(name, _)| is_taken(name)) {
@@ -203,6 +203,14 @@ impl Tree {
 
 fn wants_owner(own: (u32, u32), meta: &Meta) -> bool {
     own.0 == 0 && own != (meta.uid, meta.gid)
+}
+
+/// An owner that a user namespace does not know stays whoever made the file.
+fn unmapped(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => Ok(()),
+        result => result,
+    }
 }
 
 /// Attributes that layers carry; others steer the host, or overlay mounts.

@@ -1,5 +1,7 @@
 //! Directories in both directions.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -76,6 +78,7 @@ async fn directories_are_copied_and_then_brought_up_to_date() {
     let place = Place::new();
     sample(&place);
     let (from, to) = (place.path("context"), place.path("copy"));
+    std::fs::write(from.join(OsStr::from_bytes(b"\xff\xfe")), "no text").unwrap();
     std::fs::create_dir(&to).unwrap();
     std::fs::write(to.join("stale"), "").unwrap();
     let pair = Daemon::pair(ClientSession::new("").with_local("context", &from)).await;
