@@ -16,6 +16,7 @@ use crate::caches::{Asked, Caches};
 use crate::config::Entitlement;
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::judge::Judge;
 use crate::lazy::Lazy;
 use crate::outcome::{MaybeLazy, Outcome};
 use crate::tenancy::Stay;
@@ -64,6 +65,7 @@ pub(crate) struct Build {
     worker: Arc<Worker>,
     caches: Caches,
     feed: Arc<Feed>,
+    judge: Option<Judge>,
     results: Mutex<Results>,
     returned: watch::Sender<Option<Result<Outcome, Fault>>>,
     canceled: CancellationToken,
@@ -78,12 +80,20 @@ struct Results {
 }
 
 impl Build {
-    pub(crate) fn new(begun: Begun, worker: Arc<Worker>, caches: Caches, feed: Arc<Feed>, stay: Stay) -> Arc<Self> {
+    pub(crate) fn new(
+        begun: Begun,
+        worker: Arc<Worker>,
+        caches: Caches,
+        feed: Arc<Feed>,
+        judge: Option<Judge>,
+        stay: Stay,
+    ) -> Arc<Self> {
         Arc::new(Self {
             begun,
             worker,
             caches,
             feed,
+            judge,
             results: Mutex::default(),
             returned: watch::Sender::new(None),
             canceled: CancellationToken::new(),
@@ -101,6 +111,11 @@ impl Build {
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// Returns who decides about sources, if the client wants to.
+    pub(crate) fn judge(&self) -> Option<&Judge> {
+        self.judge.as_ref()
     }
 
     pub(crate) fn feed(&self) -> &Arc<Feed> {
@@ -141,7 +156,7 @@ impl Build {
 
     /// Makes a result.
     pub(crate) async fn solve<'a>(&self, lazy: &'a Lazy) -> Result<&'a Solved<Ref>, Fault> {
-        self.unless_canceled(lazy.solve(&self.caches)).await
+        self.unless_canceled(lazy.solve(self)).await
     }
 
     /// Makes results, all at once; the first failure ends the rest.

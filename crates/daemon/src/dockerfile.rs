@@ -148,7 +148,14 @@ impl Host for BuildHost {
     ) -> Result<ResolvedImage, HostError> {
         let mode = mode.attribute().unwrap_or_default();
         let id = format!("docker-image://{reference}{platform}");
-        let resolved = source::resolve(&self.0, reference, platform, mode);
+        let resolved = async {
+            let op = pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() };
+            let admitted = source::admitted(&self.0, &[], op, Some(platform.into())).await?;
+            let name = admitted.identifier.strip_prefix("docker-image://");
+            let name = name.ok_or_else(|| Fault::new(format!("ref {reference} is no image by the source policy")))?;
+            let reference = Reference::parse(name).map_err(|error| Fault::of(&error).context("invalid image name"))?;
+            source::resolve(&self.0, &reference, platform, mode).await
+        };
         let resolved = self::shown(&**self.0.feed(), shown, &id, resolved).await.map_err(host_error)?;
         Ok(ResolvedImage {
             reference: resolved.reference.clone(),

@@ -25,6 +25,7 @@ use crate::config::{Entitlement, Frontends, HistoryLimits};
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::history::History;
+use crate::judge::Judge;
 use crate::log::Log;
 use crate::run::{devices, granted};
 use crate::solve::{Asked, policies};
@@ -123,9 +124,6 @@ impl Engine {
 
     /// Begins a build; nothing is done yet.
     pub(crate) fn begin(&self, request: &SolveRequest) -> Result<Arc<Build>, Fault> {
-        if !request.source_policy_session.is_empty() {
-            return Err(Fault::new("policies that a session decides upon (SourcePolicySession) are not supported yet"));
-        }
         let begun = Begun {
             policies: policies(request.source_policy.as_slice())?,
             id: request.r#ref.clone(),
@@ -147,9 +145,10 @@ impl Engine {
         let worker = worker.with_default_network(parts.default_network);
         let worker = worker.with_devices(devices(&request.entitlements)?, parts.cdi_spec_dirs.clone());
         let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
+        let judge = Judge::new(&self.sessions, &request.source_policy_session);
         let (sessions, session) = (self.sessions.clone(), begun.session.clone());
         let caches = Caches::new(worker.images().clone(), self.solver.clone(), feed.clone(), sessions, session);
-        Ok(Build::new(begun, worker, caches, feed, stay))
+        Ok(Build::new(begun, worker, caches, feed, judge, stay))
     }
 
     pub(crate) fn builds(&self) -> &Arc<Builds> {

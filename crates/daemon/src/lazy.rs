@@ -9,8 +9,10 @@ use rbuild_solver::{Edge, Solved};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-use crate::caches::{Asked, Caches, Looking};
+use crate::build::Build;
+use crate::caches::{Asked, Looking};
 use crate::fault::Fault;
+use crate::judge::Judge;
 
 /// A result that is made when somebody asks for it; made once.
 pub(crate) struct Lazy {
@@ -70,11 +72,15 @@ impl Lazy {
     }
 
     /// Returns the result and what the cache calls it.
-    pub(crate) async fn solve(&self, caches: &Caches) -> Result<&Solved<Ref>, Fault> {
+    pub(crate) async fn solve(&self, build: &Build) -> Result<&Solved<Ref>, Fault> {
         let solved = self.solved.get_or_init(|| async {
+            let caches = build.caches();
+            if let Some(judge) = build.judge() {
+                return self.solve_judged(build, judge).await;
+            }
             let looking = caches.looking(&self.imports).await;
             loop {
-                let solved = self.attempt(&looking).await;
+                let solved = attempt(&looking, &self.graph, &self.operations).await;
                 if solved.is_ok() || !caches.strike(&looking)? {
                     return solved;
                 }
@@ -83,12 +89,30 @@ impl Lazy {
         solved.await.as_ref().map_err(Fault::clone)
     }
 
-    async fn attempt(&self, looking: &Looking) -> Result<Solved<Ref>, Fault> {
-        let target = self.edge().ok_or_else(|| Fault::new("a graph without a result"))?;
-        let solved = looking.job.solve(&self.operations, &[target]).await;
-        let solved = solved.map_err(|error| Fault::solve(&error, &self.graph))?;
-        solved.into_iter().next().ok_or_else(|| Fault::new("a target without a value"))
+    /// Solves what the client's session makes of the graph.
+    async fn solve_judged(&self, build: &Build, judge: &Judge) -> Result<Solved<Ref>, Fault> {
+        let graph = judge.graph(build, &self.graph).await?;
+        let operations = resolve(&graph, build.worker())?;
+        let looking = build.caches().looking(&self.imports).await;
+        loop {
+            let solved = attempt(&looking, &graph, &operations).await;
+            if solved.is_ok() || !build.caches().strike(&looking)? {
+                return solved;
+            }
+        }
     }
+}
+
+async fn attempt(
+    looking: &Looking,
+    graph: &Graph,
+    operations: &rbuild_solver::Graph<Ref>,
+) -> Result<Solved<Ref>, Fault> {
+    let root = graph.root().ok_or_else(|| Fault::new("a graph without a result"))?;
+    let target = Edge { vertex: root.vertex, output: root.output };
+    let solved = looking.job.solve(operations, &[target]).await;
+    let solved = solved.map_err(|error| Fault::solve(&error, graph))?;
+    solved.into_iter().next().ok_or_else(|| Fault::new("a target without a value"))
 }
 
 impl fmt::Debug for Lazy {

@@ -17,6 +17,7 @@ mod engine;
 mod export;
 mod fault;
 mod feed;
+mod judge;
 mod lazy;
 mod outcome;
 mod run;

@@ -123,7 +123,7 @@ const CAPABILITIES: [Capability; 90] = [
     yes("source.local.unique"),
     yes("source.ocilayout"),
     yes("source.policy"),
-    no("source.policy.session", "clients are not asked about sources"),
+    yes("source.policy.session"),
 ];
 
 /// Checks what a vertex asks for. What it says that it does without is asked for as well, as BuildKit has it.

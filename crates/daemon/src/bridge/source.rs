@@ -51,15 +51,25 @@ pub(super) async fn image_config(
     Ok(ResolveImageConfigResponse { digest: image.digest, config: image.config, r#ref: name.to_owned() })
 }
 
-/// Returns what a source is.
+/// Returns what a source is, after policies have seen it.
 pub(super) async fn metadata(
+    build: &Build,
+    mut request: ResolveSourceMetaRequest,
+) -> Result<ResolveSourceMetaResponse, Fault> {
+    let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
+    let op = request.source.take().ok_or_else(invalid)?;
+    let policies = policies(&request.source_policies)?;
+    let op = admitted(build, &policies, op, request.platform.clone()).await?;
+    described(build, ResolveSourceMetaRequest { source: Some(op), ..request }).await
+}
+
+/// Returns what a source is.
+pub(crate) async fn described(
     build: &Build,
     request: ResolveSourceMetaRequest,
 ) -> Result<ResolveSourceMetaResponse, Fault> {
     let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
     let op = request.source.ok_or_else(invalid)?;
-    let policies = policies(&request.source_policies)?;
-    let op = under_policy(build, &policies, op)?;
     let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
     let name = match request.log_name.as_str() {
         "" => format!("resolve image config for {}", op.identifier),
@@ -92,6 +102,23 @@ async fn image_of(
         attestation_chain: None,
     };
     Ok((identifier, image))
+}
+
+/// Returns what policies and the client's session make of a source.
+pub(crate) async fn admitted(
+    build: &Build,
+    policies: &[Policy],
+    op: pb::SourceOp,
+    platform: Option<pb::Platform>,
+) -> Result<pb::SourceOp, Fault> {
+    let op = under_policy(build, policies, op)?;
+    match build.judge() {
+        None => Ok(op),
+        Some(judge) => {
+            let judged = judge.source(build, op, platform).await;
+            judged.map_err(|fault| fault.context("could not resolve image due to policy"))
+        }
+    }
 }
 
 /// Returns what policies make of a source.
