@@ -71,11 +71,11 @@ fn clap_exit(error: &clap::Error, failure: u8) -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     // Commands that touch no store need no user namespace either.
     match cli.command {
-        Command::Completion(args) => return command::completion::run(&args),
-        Command::Version(args) => return command::version::run(&args),
-        Command::DialStdio(args) => return command::dial_stdio::run(&args),
+        Command::Completion(args) => command::completion::run(&args),
+        Command::Version(args) => command::version::run(&args),
+        Command::DialStdio(args) => command::dial_stdio::run(&args),
         // The daemon takes over sockets before it enters.
-        Command::Serve(args) => return command::serve::run(*args, &cli.global),
+        Command::Serve(args) => command::serve::run(*args, &cli.global),
         command => in_world(command, &cli.global),
     }
 }

@@ -16,8 +16,8 @@ use rbuild_oci::{Descriptor, Digest};
 use rbuild_ops::{LayerResults, Ref};
 use rbuild_registry::Source;
 use rbuild_remote::{
-    Backend, BoxError, CacheSpec, ContentStore, ExportSpec, Exports, ImportSpec, Imports, Local, Place, Registry,
-    Solution, strike,
+    Backend, BoxError, CacheSpec, ContentStore, ExportSpec, Exports, ImportSpec, Imports, Local, Place as CachePlace,
+    Registry, Solution, strike,
 };
 use rbuild_session::{ClientContent, LOOKUP, Sessions};
 use rbuild_solver::{Job, Solver};
@@ -36,12 +36,15 @@ pub(crate) struct Caches {
     reporter: Arc<dyn Reporter>,
     sessions: Sessions,
     session: String,
-    jobs: Mutex<HashMap<Vec<Asked>, Arc<OnceCell<Arc<Looking>>>>>,
+    jobs: Mutex<HashMap<Vec<Asked>, Place>>,
     struck: std::sync::Mutex<BTreeSet<LayerId>>,
 }
 
 /// A cache as a client asks for it: its type, and attributes.
 pub(crate) type Asked = (String, BTreeMap<String, String>);
+
+/// The place of the one job that looks into some caches.
+type Place = Arc<OnceCell<Arc<Looking>>>;
 
 /// A job and the caches it looks into.
 pub(crate) struct Looking {
@@ -134,13 +137,13 @@ impl Caches {
         let _ = crate::shown::shown(&*self.reporter, &name, "", async { Err::<(), _>(fault) }).await;
     }
 
-    async fn backend(&self, place: &Place, alone: bool) -> Result<Arc<dyn Backend>, Fault> {
+    async fn backend(&self, place: &CachePlace, alone: bool) -> Result<Arc<dyn Backend>, Fault> {
         Ok(match place {
-            Place::Registry { reference, insecure } => {
+            CachePlace::Registry { reference, insecure } => {
                 let registry = Registry::new(&self.images, reference, *insecure);
                 Arc::new(registry.map_err(|error| Fault::of(&error))?)
             }
-            Place::Local { directory, tag, digest } => {
+            CachePlace::Local { directory, tag, digest } => {
                 let session = self.sessions.get(&self.session, LOOKUP).await.map_err(|error| Fault::of(&error))?;
                 let name = format!("local:{}", directory.display());
                 let content = session.content(&name).map_err(|error| Fault::of(&error))?;

@@ -9,6 +9,7 @@ use crate::config::{MEDIA_TYPE, UNCOMPRESSED};
 use crate::error::RemoteError;
 
 /// What a root document names.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Root {
     /// A cache.
     Cache {

@@ -122,6 +122,7 @@ impl Exports {
         Ok(told)
     }
 
+    #[allow(clippy::map_entry, reason = "an entry cannot be held while others work")]
     async fn export_one(
         &self,
         solutions: &[Solution],

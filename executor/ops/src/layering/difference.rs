@@ -90,7 +90,7 @@ impl Comparison<'_> {
             return Ok(false);
         }
         let whole = |node: &Node| node.metadata.mtime.nanoseconds == 0;
-        if !upper.metadata.kind.is_file() || !(whole(lower) && whole(upper)) {
+        if !(upper.metadata.kind.is_file() && whole(lower) && whole(upper)) {
             return Ok(true);
         }
         Ok(self.lower.file_digests(&[lower])? == self.upper.file_digests(&[upper])?)
