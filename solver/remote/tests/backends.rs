@@ -159,7 +159,7 @@ async fn a_registry() {
         writeln!(std::io::stderr(), "SKIPPED a_registry: `docker-registry` is not installed").unwrap();
         return;
     };
-    let store = rbuild_store::Store::open(&directory.path().join("store"), rbuild_store::Options::default()).unwrap();
+    let store = rbuild_store::Store::open(&directory.path().join("store")).unwrap();
     let unpack = rbuild_snapshot::UnpackOptions::default();
     let images = Images::new(store, Options::default(), tokio::runtime::Handle::current(), unpack);
     for (name, insecure) in [("cache", false), ("other", true)] {

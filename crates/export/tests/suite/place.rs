@@ -82,7 +82,7 @@ impl Destination for Client {
 
     fn directory(
         &self,
-        tree: &dyn FileTree,
+        tree: Arc<dyn FileTree>,
         mode: DirectoryMode,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
