@@ -11,8 +11,8 @@ const FILES: &[(&str, &str)] = &[("a.txt", "a"), ("b.txt", "b")];
 /// Steps upon an image of the registry, of which the last stage takes but a part.
 fn steps(registry: &Registry) -> String {
     format!(
-        "FROM {}/base AS a\nCOPY a.txt /\nRUN cat /proc/sys/kernel/random/uuid > /a-id\nFROM {0}/base\nCOPY --from=a \
-         /a-id /\nCOPY b.txt /\nRUN cat /proc/sys/kernel/random/uuid > /b-id\n",
+        "FROM {}/base AS a\nCOPY a.txt /\nRUN cat /proc/sys/kernel/random/uuid > /made\nFROM {0}/base\nCOPY --from=a \
+         /made /a-id\nCOPY b.txt /\nRUN cat /proc/sys/kernel/random/uuid > /b-id\n",
         registry.address
     )
 }
