@@ -223,7 +223,7 @@ mod tests {
             ("type=azblob", "cache export type=azblob is not supported yet"),
             ("type=regsitry", "unknown cache export type `regsitry`"),
             ("type=registry", "cache export type=registry needs `ref`, such as `type=registry,ref=user/app:cache`"),
-            ("type=registry,ref=UPPER/x", "`ref=UPPER/x`"),
+            ("type=registry,ref=a/UPPER", "`ref=a/UPPER`"),
             ("type=registry,ref=a,mode=most", "`mode=most`: expected min or max"),
             ("type=registry,ref=a,compresion=zstd", "did you mean `compression`?"),
             ("type=registry,ref=a,wholly-other=1", "unknown attribute: one of compression,"),
