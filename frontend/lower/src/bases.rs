@@ -173,7 +173,12 @@ impl Frontend<'_> {
                             state.platform = image_platform(&state.image);
                         }
                     }
-                    None if replaced => {}
+                    // What stands upon it is for some machine, too; nothing else is known of it.
+                    None if replaced => {
+                        state.image.os.clone_from(&platform.os);
+                        state.image.architecture.clone_from(&platform.architecture);
+                        state.image.variant.clone_from(&platform.variant);
+                    }
                     None => {
                         state.image = empty_image(&platform);
                         state.base = Some(BaseImage { reference: None, config: state.image.clone() });

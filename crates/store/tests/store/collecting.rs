@@ -211,10 +211,11 @@ fn filters_are_read_or_refused() -> Result<()> {
         ("description~=RUN a=b", Filter::Description("RUN a=b".to_owned())),
         ("inuse", Filter::InUse(true)),
         ("private", Filter::Shared(false)),
+        ("mutable", Filter::Mutable(true)),
     ] {
         assert_eq!(Filter::parse(text)?, want);
     }
-    for bad in ["", "type=nonsense", "mutable", "until=24h", "size>1"] {
+    for bad in ["", "type=nonsense", "mutability", "until=24h", "size>1"] {
         assert!(Filter::parse(bad).is_err(), "{bad}");
     }
     Ok(())

@@ -33,7 +33,7 @@ const STATUS: &str = "grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|S
 fn capabilities() -> Result<()> {
     check(
         STATUS,
-        "Groups:\t0 
+        "Groups:\t0 10 
 CapInh:\t0000000000000000
 CapPrm:\t00000000a80425fb
 CapEff:\t00000000a80425fb
@@ -251,7 +251,7 @@ fn user_variants() -> Result<()> {
     let id = |user: &'static str, expect: &str| {
         check_with("echo $(id -u):$(id -g) $(id -G) $HOME", expect, |spec, _| spec.user = user.to_owned())
     };
-    id("", "0:0 0 /root")?;
+    id("", "0:0 0 10 /root")?;
     id("root", "0:0 0 10 /root")?;
     id("user", "1000:1001 1001 10 /home/user")?;
     id("1000:wheel", "1000:10 10 /home/user")?;
