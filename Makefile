@@ -2,7 +2,7 @@
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release/rbuild
 
-.PHONY: all build demo test bench compare fuzz check fmt clean
+.PHONY: all build demo test bench compare fuzz daemon-image check fmt clean
 
 all: build
 
@@ -32,6 +32,10 @@ fuzz:
 compare:
 	cargo build --locked -p rbuild-cli
 	scripts/compare.sh target/debug/rbuild
+
+# Builds the image of the daemon for drivers of buildx, and looks at it.
+daemon-image: build
+	scripts/daemon-image.sh $(RELEASE)
 
 check:
 	cargo fmt --check
