@@ -2,6 +2,7 @@
 //!
 //! Calls name their build in the request's metadata; the build may be about to begin.
 
+pub(crate) mod container;
 mod files;
 pub(crate) mod source;
 
@@ -15,6 +16,8 @@ use rbuild_buildkit_api::gateway::{
     ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
 use rbuild_buildkit_api::services::bridge::l_l_b_bridge_server::LLBBridge;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::build::Build;
@@ -28,17 +31,30 @@ use crate::wire;
 /// The metadata that names the build a call belongs to.
 const BUILD: &str = "buildkit-controlapi-buildid";
 
-/// Answers frontends that run in clients.
+/// How many messages of processes wait for a frontend.
+const MESSAGES: usize = 16;
+
+/// Answers frontends: those that run in clients, or one that is an image.
 pub(crate) struct Bridge {
     engine: Arc<Engine>,
+    /// The build that all calls belong to, if calls need not say so.
+    bound: Option<Arc<Build>>,
 }
 
 impl Bridge {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine, bound: None }
+    }
+
+    /// Returns the bridge of a frontend that knows no other build.
+    pub(crate) fn bound(engine: Arc<Engine>, build: Arc<Build>) -> Self {
+        Self { engine, bound: Some(build) }
     }
 
     async fn build<T>(&self, request: &Request<T>) -> Result<Arc<Build>, Fault> {
+        if let Some(build) = &self.bound {
+            return Ok(build.clone());
+        }
         let id = request.metadata().get(BUILD).and_then(|id| id.to_str().ok()).unwrap_or_default();
         if id.is_empty() {
             return Err(Fault::new("no buildid found in context"));
@@ -50,10 +66,6 @@ impl Bridge {
 
 fn missing(what: &str) -> Fault {
     Fault::with_code(Code::InvalidArgument, format!("{what} is required"))
-}
-
-fn unsupported<T>(what: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!("{what} is not supported yet")))
 }
 
 #[tonic::async_trait]
@@ -146,39 +158,58 @@ impl LLBBridge for Bridge {
 
     async fn inputs(&self, request: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
         let build = self.build(&request).await?;
-        Ok(Response::new(InputsResponse { definitions: build.begun().inputs.clone() }))
+        Ok(Response::new(InputsResponse { definitions: build.inputs().clone() }))
     }
 
-    async fn new_container(&self, _: Request<NewContainerRequest>) -> Result<Response<NewContainerResponse>, Status> {
-        unsupported("NewContainer")
+    async fn new_container(
+        &self,
+        request: Request<NewContainerRequest>,
+    ) -> Result<Response<NewContainerResponse>, Status> {
+        let build = self.build(&request).await?;
+        container::create(&build, request.into_inner()).await?;
+        Ok(Response::new(NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<ReleaseContainerRequest>,
+        request: Request<ReleaseContainerRequest>,
     ) -> Result<Response<ReleaseContainerResponse>, Status> {
-        unsupported("ReleaseContainer")
+        let build = self.build(&request).await?;
+        container::release(&build, &request.into_inner().container_id).await?;
+        Ok(Response::new(ReleaseContainerResponse {}))
     }
 
-    type ExecProcessStream = tokio_stream::Empty<Result<ExecMessage, Status>>;
+    type ExecProcessStream = ReceiverStream<Result<ExecMessage, Status>>;
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<ExecMessage>>,
+        request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Self::ExecProcessStream>, Status> {
-        unsupported("ExecProcess")
+        let build = self.build(&request).await?;
+        let (sender, answers) = mpsc::channel(MESSAGES);
+        tokio::spawn(container::serve(build, request.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 
-    async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Result<Response<ReadFileResponse>, Status> {
-        unsupported("ReadFileContainer")
+    async fn read_file_container(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        let build = self.build(&request).await?;
+        Ok(Response::new(container::read(&build, request.into_inner()).await?))
     }
 
-    async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
-        unsupported("ReadDirContainer")
+    async fn read_dir_container(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        let build = self.build(&request).await?;
+        Ok(Response::new(container::list(&build, request.into_inner()).await?))
     }
 
-    async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Result<Response<StatFileResponse>, Status> {
-        unsupported("StatFileContainer")
+    async fn stat_file_container(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        let build = self.build(&request).await?;
+        Ok(Response::new(container::stat(&build, request.into_inner()).await?))
     }
 
     async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {

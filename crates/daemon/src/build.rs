@@ -12,6 +12,7 @@ use rbuild_solver::Solved;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::container::Containers;
 use crate::caches::{Asked, Caches};
 use crate::config::Entitlement;
 use crate::fault::Fault;
@@ -23,6 +24,9 @@ use crate::tenancy::Stay;
 
 /// The most results that a client may hold at once.
 const MAX_RESULTS: usize = 100_000;
+
+/// How many frontends that are images may run for each other.
+const MAX_DEPTH: usize = 16;
 
 /// What a client said when it began a build.
 pub(crate) struct Begun {
@@ -61,16 +65,21 @@ pub(crate) struct Terms {
 
 /// One build of a client.
 pub(crate) struct Build {
-    begun: Begun,
+    begun: Arc<Begun>,
+    /// Definitions that its frontend may use.
+    inputs: BTreeMap<String, pb::Definition>,
+    /// How many frontends have asked for frontends.
+    depth: usize,
     worker: Arc<Worker>,
-    caches: Caches,
+    caches: Arc<Caches>,
     feed: Arc<Feed>,
-    judge: Option<Judge>,
+    judge: Option<Arc<Judge>>,
     results: Mutex<Results>,
+    containers: Containers,
     returned: watch::Sender<Option<Result<Outcome, Fault>>>,
     canceled: CancellationToken,
     /// Lets go of what the build holds of the store; the last to be dropped.
-    _stay: Stay,
+    _stay: Option<Stay>,
 }
 
 #[derive(Default)]
@@ -81,7 +90,7 @@ struct Results {
 
 impl Build {
     pub(crate) fn new(
-        begun: Begun,
+        mut begun: Begun,
         worker: Arc<Worker>,
         caches: Caches,
         feed: Arc<Feed>,
@@ -89,16 +98,51 @@ impl Build {
         stay: Stay,
     ) -> Arc<Self> {
         Arc::new(Self {
-            begun,
+            inputs: std::mem::take(&mut begun.inputs),
+            depth: 0,
+            begun: Arc::new(begun),
             worker,
-            caches,
+            caches: Arc::new(caches),
             feed,
-            judge,
+            judge: judge.map(Arc::new),
             results: Mutex::default(),
+            containers: Containers::default(),
             returned: watch::Sender::new(None),
             canceled: CancellationToken::new(),
-            _stay: stay,
+            _stay: Some(stay),
         })
+    }
+
+    /// Returns the build as a frontend sees it that has results, containers and an answer of its own. It ends before
+    /// this build does.
+    pub(crate) fn of_frontend(&self, inputs: BTreeMap<String, pb::Definition>) -> Result<Arc<Self>, Fault> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Fault::new(format!("more than {MAX_DEPTH} frontends ask each other")));
+        }
+        Ok(Arc::new(Self {
+            inputs,
+            depth: self.depth + 1,
+            begun: self.begun.clone(),
+            worker: self.worker.clone(),
+            caches: self.caches.clone(),
+            feed: self.feed.clone(),
+            judge: self.judge.clone(),
+            results: Mutex::default(),
+            containers: Containers::default(),
+            returned: watch::Sender::new(None),
+            canceled: self.canceled.child_token(),
+            _stay: None,
+        }))
+    }
+
+    /// Returns what its frontend may use.
+    pub(crate) fn inputs(&self) -> &BTreeMap<String, pb::Definition> {
+        &self.inputs
+    }
+
+    /// Returns what its frontend returned so far.
+    pub(crate) fn answer(&self) -> Option<Result<Outcome, Fault>> {
+        self.returned.borrow().clone()
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -115,11 +159,16 @@ impl Build {
 
     /// Returns who decides about sources, if the client wants to.
     pub(crate) fn judge(&self) -> Option<&Judge> {
-        self.judge.as_ref()
+        self.judge.as_deref()
     }
 
     pub(crate) fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// Returns the containers of its frontend.
+    pub(crate) fn containers(&self) -> &Containers {
+        &self.containers
     }
 
     pub(crate) fn caches(&self) -> &Caches {

@@ -74,9 +74,21 @@ impl Fault {
             fault = fault.at(graph, vertex).with(VERTEX, &json!({ "digest": vertex.to_string() }));
         }
         match operation.and_then(exit_code) {
-            Some(code) => fault.with("gatewayapi.ExitMessage", &json!({ "Code": code })),
+            Some(code) => fault.with_exit_code(code),
             None => fault,
         }
+    }
+
+    /// Adds the exit code of a process.
+    pub(crate) fn with_exit_code(self, code: i32) -> Self {
+        self.with(EXIT, &json!({ "Code": code }))
+    }
+
+    /// Returns the exit code of the process that failed, if it is one.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        let detail = self.details.iter().find(|detail| detail.type_url.ends_with(&format!("/{EXIT}+json")))?;
+        let value: Value = serde_json::from_slice(&detail.value).ok()?;
+        value["Code"].as_i64().and_then(|code| i32::try_from(code).ok())
     }
 
     /// Adds the lines that asked for a vertex.
@@ -102,7 +114,12 @@ impl Fault {
             shown.insert("definition".to_owned(), definition(loaded));
         }
         let ranges: Vec<Value> = ranges.iter().map(range).collect();
-        self.with("errdefs.Source", &json!({ "info": shown, "ranges": ranges }))
+        self.with(SOURCE, &json!({ "info": shown, "ranges": ranges }))
+    }
+
+    /// Returns whether it tells a place in a source file.
+    pub(crate) fn has_source(&self) -> bool {
+        self.details.iter().any(|detail| detail.type_url.ends_with(&format!("/{SOURCE}+json")))
     }
 
     /// Adds a detail of one of BuildKit's types.
@@ -147,6 +164,8 @@ impl Fault {
 }
 
 const VERTEX: &str = "errdefs.Vertex";
+const SOURCE: &str = "errdefs.Source";
+const EXIT: &str = "gatewayapi.ExitMessage";
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {

@@ -32,6 +32,7 @@ impl Engine {
             let (engine, build) = (Arc::clone(self), Arc::clone(&build));
             async move {
                 let done = build.unless_canceled(engine.build(build.clone(), request)).await;
+                build.containers().release_all().await;
                 build.feed().end();
                 if let Some(recording) = recording {
                     remember(recording, build, done.clone()).await;
@@ -51,7 +52,7 @@ impl Engine {
         Ok(listed.map_err(|error| Fault::of(&error))?.record)
     }
 
-    async fn build(&self, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {
+    async fn build(self: &Arc<Self>, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {
         let (build, request) = (&build, &request);
         let outputs = outputs(request)?;
         let exports = request.cache.iter().flat_map(|cache| cache.exports.clone());

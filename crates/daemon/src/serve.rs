@@ -81,18 +81,23 @@ fn told(ended: Result<Result<(), DaemonError>, tokio::task::JoinError>) -> Resul
 async fn serve_one(listener: Listener, routes: Routes, stop: CancellationToken, log: Log) -> Result<(), DaemonError> {
     let address = listener.address;
     let failed = |source| DaemonError::Serve { address: address.clone(), source };
-    let mut server = Server::builder()
-        .http2_max_header_list_size(MAX_HEADERS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_CALLS)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1));
+    let mut server = server();
     if let Some(tls) = listener.tls {
         server = server.tls_config(tls.timeout(HANDSHAKE)).map_err(failed)?;
     }
     let incoming = connections(listener.socket, address.clone(), log);
     server.serve_with_incoming_shutdown(routes, incoming, stop.cancelled_owned()).await.map_err(failed)
+}
+
+/// Returns how connections are served, whatever they come through.
+pub(crate) fn server() -> Server {
+    Server::builder()
+        .http2_max_header_list_size(MAX_HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_CALLS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
 }
 
 /// Accepts connections as long as there is place for one more.

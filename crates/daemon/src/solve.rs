@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use rbuild_buildkit_api::control::CacheOptionsEntry;
 use rbuild_buildkit_api::policy::Policy;
 use rbuild_buildkit_api::{control, gateway};
+use rbuild_builtin::Asker;
 use rbuild_graph::pb;
 use rbuild_graph::policy::PolicyError;
 use rbuild_lower::is_built_in;
@@ -17,6 +18,7 @@ use crate::caches;
 use crate::dockerfile::Lowered;
 use crate::engine::Engine;
 use crate::fault::Fault;
+use crate::frontend::ImageFrontend;
 use crate::outcome::{Outcome, Refs};
 
 /// The frontend that is part of this program.
@@ -76,11 +78,15 @@ impl Asked {
 
 impl Engine {
     /// Finds out what is asked for; nothing is made yet.
-    pub(crate) fn solve<'a>(&'a self, build: &'a Arc<Build>, asked: Asked) -> BoxFuture<'a, Result<Outcome, Fault>> {
+    pub(crate) fn solve<'a>(
+        self: &'a Arc<Self>,
+        build: &'a Arc<Build>,
+        asked: Asked,
+    ) -> BoxFuture<'a, Result<Outcome, Fault>> {
         self.solved(build, asked).boxed()
     }
 
-    async fn solved(&self, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
+    async fn solved(self: &Arc<Self>, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
         let definition = asked.definition.take().filter(|definition| !definition.def.is_empty());
         match (definition, asked.frontend.as_str()) {
             (Some(_), frontend) if !frontend.is_empty() => {
@@ -98,16 +104,21 @@ impl Engine {
                 if source == DOCKERFILE || is_built_in(&source) {
                     return self.with_dockerfile(build, asked).await;
                 }
-                Err(not_run(&source))
+                self.run_frontend(build, ImageFrontend::new(source, asked)).await
             }
             (None, other) => Err(Fault::new(format!("unknown frontend: {other}"))),
         }
     }
 
-    async fn with_dockerfile(&self, build: &Arc<Build>, asked: Asked) -> Result<Outcome, Fault> {
+    async fn with_dockerfile(self: &Arc<Self>, build: &Arc<Build>, asked: Asked) -> Result<Outcome, Fault> {
         match build.unless_canceled(self.dockerfile(build, &asked)).await? {
             Lowered::Outcome(outcome) => Ok(outcome),
-            Lowered::Forward(forward) => Err(not_run(&forward.source)),
+            Lowered::Forward(forward) => {
+                let (source, asker) = (forward.source, forward.asker);
+                let asked = Asked { attributes: forward.attributes, ..asked };
+                let outcome = self.run_frontend(build, ImageFrontend::new(source, asked)).await;
+                outcome.map_err(|fault| of_asker(fault, &asker))
+            }
         }
     }
 }
@@ -116,6 +127,13 @@ fn disabled(name: &str) -> Fault {
     Fault::new(format!("unknown frontend: {name}: it is disabled in the configuration of this daemon"))
 }
 
-fn not_run(source: &str) -> Fault {
-    Fault::new(format!("frontend image `{source}` cannot be run: frontends that are images are not supported yet"))
+/// Says who asked for a frontend that failed without telling a place of its own.
+fn of_asker(fault: Fault, asker: &Asker) -> Fault {
+    match asker {
+        Asker::Attribute(words) => fault.context(words),
+        Asker::Directive(place) if !fault.has_source() => {
+            place.ranges.iter().fold(fault, |fault, ranges| fault.with_source(&place.info, ranges))
+        }
+        Asker::Directive(_) => fault,
+    }
 }

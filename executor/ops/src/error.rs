@@ -38,6 +38,17 @@ pub enum OpsError {
     /// The hosts file cannot be written.
     #[error(transparent)]
     Hosts(rbuild_network::HostsError),
+    /// A container has no such mount.
+    #[error("mount index {index} is out of bounds ({count} available)")]
+    MountIndex {
+        /// The index.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A mount of a container that nobody can look into from outside.
+    #[error("mountable {0} not found")]
+    NotShown(usize),
     /// A secret could not be read.
     #[error("reading secret `{id}`")]
     Secret {

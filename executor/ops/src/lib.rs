@@ -23,7 +23,7 @@ mod worker;
 pub use build::Admit;
 pub use device::{DeviceError, DeviceGrants, GrantError};
 pub use error::OpsError;
-pub use exec::ProcessFailed;
+pub use exec::{Container, ContainerProcess, ContainerRequest, ProcessFailed, ProcessRequest, Streams};
 pub use file::{FileError, OwnerError};
 pub use inspect::FileRange;
 pub use resolve::resolve;

@@ -143,6 +143,9 @@ pub enum SpecError {
     /// A right that a user namespace cannot give.
     #[error("{0} is not possible without root")]
     NeedsRoot(&'static str),
+    /// Nobody would look after a further process.
+    #[error("a box whose program is process 1 takes no further processes")]
+    NoInit,
     /// The filter is not made for this processor.
     #[error("the default seccomp profile is not available for this architecture")]
     NoSeccomp,

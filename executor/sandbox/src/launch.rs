@@ -21,7 +21,7 @@ use crate::facts::{self, GroupFacts, HostFacts};
 use crate::plan;
 use crate::running::{Ends, Running};
 use crate::spare::{self, Spare, WAIT};
-use crate::spec::{BindSource, Devices, SandboxSpec};
+use crate::spec::{BindSource, Devices, Handle, Network, SandboxSpec};
 use crate::step::{DeviceNode, Plan, Source};
 use crate::wire::{self, Launch, Report};
 use crate::{INIT_NAME, seccomp};
@@ -98,7 +98,41 @@ impl Sandbox {
         let plan = plan::plan(spec, &facts)?;
         let sources = plan.sources.iter().map(|source| open_source(source, &handles)).collect::<Result<Vec<_>, _>>()?;
         let inside = Inside { sources, handles };
-        self.launch(spec, plan, inside, leaf, warnings)
+        let (init, control, ends, plan) = self.launch(spec, plan, inside, leaf.as_ref())?;
+        let mut running = Running::new(init, control, ends, leaf, warnings);
+        await_start(&mut running, &plan)?;
+        Ok(running)
+    }
+
+    /// Starts a further process in a box that runs: `spec` says what and with which rights, and what it says of the
+    /// box itself is not looked at. The box takes the process along when it ends.
+    ///
+    /// # Errors
+    /// If the box has ended, or for the reasons of [`Sandbox::start`].
+    pub fn enter(
+        &self,
+        running: &Running,
+        spec: &SandboxSpec,
+        mut handles: Vec<OwnedFd>,
+    ) -> Result<Running, SandboxError> {
+        let mut spec = spec.clone();
+        spec.mounts.clear();
+        if spec.network != Network::Host {
+            spec.network = Network::None;
+        }
+        plan::handles(&spec, handles.len())?;
+        // Held until the program runs: the box is not cleaned up around it.
+        let group = running.group();
+        let directories = group.as_ref().map(|leaf| leaf.directories().to_vec()).unwrap_or_default();
+        let facts = HostFacts { group: GroupFacts { directories, ..GroupFacts::default() }, ..self.facts.clone() };
+        let plan = plan::enter(&spec, &facts, Handle(handles.len()))?;
+        let init = running.init().try_clone_to_owned();
+        handles.push(init.map_err(SandboxError::host("duplicating the descriptor of a box"))?);
+        let inside = Inside { sources: Vec::new(), handles };
+        let (init, control, ends, plan) = self.launch(&spec, plan, inside, group.as_ref())?;
+        let mut running = Running::new(init, control, ends, None, Vec::new()).into_guest();
+        await_start(&mut running, &plan)?;
+        Ok(running)
     }
 
     fn group(&self, spec: &SandboxSpec, devices: &[DeviceNode]) -> Result<(Option<Leaf>, Vec<String>), SandboxError> {
@@ -117,9 +151,8 @@ impl Sandbox {
         spec: &SandboxSpec,
         plan: Plan,
         inside: Inside,
-        leaf: Option<Leaf>,
-        warnings: Vec<String>,
-    ) -> Result<Running, SandboxError> {
+        leaf: Option<&Leaf>,
+    ) -> Result<(Process, OwnedFd, Ends, Plan), SandboxError> {
         let pipes = plan::pipes(&spec.stdio);
         let (ends, theirs) = make_pipes(pipes).map_err(SandboxError::host("making pipes"))?;
         let filter = plan.filter.and_then(seccomp::default_filter).map(|filter| seccomp::pack(&filter));
@@ -134,11 +167,8 @@ impl Sandbox {
         let rest =
             inside.sources.iter().chain(&inside.handles).chain(theirs.iter().flatten()).map(AsFd::as_fd).collect();
         let suits = spare::suits(spec, &launch.plan);
-        let (launch, init, control) = self.bear(launch, leaf.as_ref(), suits, rest)?;
-        drop((theirs, inside));
-        let mut running = Running::new(init, control, ends, leaf, warnings);
-        await_start(&mut running, &launch.plan)?;
-        Ok(running)
+        let (launch, init, control) = self.bear(launch, leaf, suits, rest)?;
+        Ok((init, control, ends, launch.plan))
     }
 
     /// Starts the init, in its cgroup if that is possible, else with what it needs to join.
@@ -176,7 +206,10 @@ impl Sandbox {
 
     fn birth(&self, plan: &Plan, inherit: &[BorrowedFd<'_>], place: Option<BorrowedFd<'_>>) -> io::Result<Process> {
         let numbers: Vec<String> = inherit.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-        let mut namespaces = Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS;
+        let mut namespaces = match plan.guest {
+            true => Namespaces::NONE,
+            false => Namespaces::MOUNT | Namespaces::IPC | Namespaces::UTS,
+        };
         if plan.init {
             namespaces = namespaces | Namespaces::PID;
         }

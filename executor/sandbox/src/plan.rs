@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::SpecError;
 use crate::facts::HostFacts;
-use crate::spec::{Devices, Mount, MountKind, Network, RootSpec, SandboxSpec, Seccomp, Sensitive, Stdio, Stream};
+use crate::spec::{
+    Devices, Handle, Mount, MountKind, Network, RootSpec, SandboxSpec, Seccomp, Sensitive, Stdio, Stream,
+};
 use crate::step::{DeviceNode, Flags, Plan, Source, Step};
 
 /// Returns the steps that build the box of `spec` on a host with `facts`.
@@ -24,12 +26,35 @@ pub fn plan(spec: &SandboxSpec, facts: &HostFacts) -> Result<Plan, SpecError> {
     plan.files();
     spec.mounts.iter().for_each(|mount| plan.mount(mount));
     plan.finish_root();
-    plan.process()?;
+    plan.process(false)?;
     Ok(Plan {
         steps: plan.steps,
         sources: plan.sources,
         init: spec.init,
+        guest: false,
         new_network: spec.network == Network::None,
+        filter: (spec.security.seccomp == Seccomp::Default).then(|| capabilities(spec, facts)),
+    })
+}
+
+/// Returns the steps that start a further process in a box that runs. `spec` describes the process; of what it says
+/// of the box itself, only whether its network is the host's counts.
+pub fn enter(spec: &SandboxSpec, facts: &HostFacts, process: Handle) -> Result<Plan, SpecError> {
+    check::guest(spec, facts)?;
+    let mut plan = Planner { spec, facts, steps: Vec::new(), sources: Vec::new() };
+    if !facts.group.directories.is_empty() {
+        plan.add(Step::JoinCgroup);
+    }
+    plan.add(Step::Enter { process, network: spec.network != Network::Host });
+    plan.resolve_user();
+    plan.terminal();
+    plan.process(true)?;
+    Ok(Plan {
+        steps: plan.steps,
+        sources: plan.sources,
+        init: false,
+        guest: true,
+        new_network: false,
         filter: (spec.security.seccomp == Seccomp::Default).then(|| capabilities(spec, facts)),
     })
 }
@@ -92,6 +117,10 @@ impl Planner<'_> {
             },
         };
         self.add(step);
+        self.resolve_user();
+    }
+
+    fn resolve_user(&mut self) {
         self.add(Step::ResolveUser {
             user: self.spec.user.clone(),
             groups: self.spec.extra_groups.clone(),
@@ -202,9 +231,7 @@ impl Planner<'_> {
         if self.spec.create_cwd {
             self.add(Step::MakeCwd(self.spec.cwd.clone()));
         }
-        if let Stdio::Terminal { rows, columns } = self.spec.stdio {
-            self.add(Step::Terminal { rows, columns });
-        }
+        self.terminal();
         if self.spec.readonly_root {
             self.add(Step::ReadonlyRoot);
         }
@@ -212,11 +239,21 @@ impl Planner<'_> {
         self.add(Step::Hostname(self.spec.hostname.clone()));
     }
 
-    fn process(&mut self) -> Result<(), SpecError> {
+    fn terminal(&mut self) {
+        if let Stdio::Terminal { rows, columns } = self.spec.stdio {
+            self.add(Step::Terminal { rows, columns });
+        }
+    }
+
+    fn process(&mut self, guest: bool) -> Result<(), SpecError> {
         let security = &self.spec.security;
         let capabilities = capabilities(self.spec, self.facts);
         let filter = (security.seccomp == Seccomp::Default).then_some(Step::Filter);
         self.add(Step::Start);
+        if guest && (security.apparmor.is_some() || self.spec.emulated.is_some()) {
+            // What lies at /proc of the box may not be what it was.
+            self.add(Step::OwnProc);
+        }
         self.add(match self.spec.stdio {
             Stdio::Streams { stdin, stdout, stderr } => Step::Streams([stdin, stdout, stderr]),
             Stdio::Terminal { .. } => Step::TerminalStreams,

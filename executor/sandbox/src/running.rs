@@ -61,6 +61,8 @@ pub struct Running {
     leaf: Mutex<Option<Leaf>>,
     exit: Mutex<Option<Exit>>,
     warnings: Vec<String>,
+    /// Whether it is a further process in another's box.
+    guest: bool,
 }
 
 impl Running {
@@ -71,7 +73,32 @@ impl Running {
         leaf: Option<Leaf>,
         warnings: Vec<String>,
     ) -> Running {
-        Running { init, control, ends, terminal: None, leaf: Mutex::new(leaf), exit: Mutex::new(None), warnings }
+        Running {
+            init,
+            control,
+            ends,
+            terminal: None,
+            leaf: Mutex::new(leaf),
+            exit: Mutex::new(None),
+            warnings,
+            guest: false,
+        }
+    }
+
+    /// Says that this is a further process in another's box.
+    pub(crate) fn into_guest(mut self) -> Running {
+        self.guest = true;
+        self
+    }
+
+    /// Returns the init, for those who enter the box.
+    pub(crate) fn init(&self) -> BorrowedFd<'_> {
+        self.init.as_fd()
+    }
+
+    /// Returns the group as long as the box is there, and keeps the box from being cleaned up meanwhile.
+    pub(crate) fn group(&self) -> MutexGuard<'_, Option<Leaf>> {
+        lock(&self.leaf)
     }
 
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
@@ -170,6 +197,10 @@ impl Running {
 
     /// Ends the box at once, without clean-up inside: what lies in the upper directory is to be thrown away.
     pub fn destroy(&self) -> Result<(), SandboxError> {
+        if self.guest {
+            // Its init stands outside of the box and would leave the program behind.
+            return self.kill(rustix::process::Signal::KILL.as_raw());
+        }
         if let Some(leaf) = &*lock(&self.leaf) {
             leaf.kill();
         }

@@ -51,5 +51,5 @@ impl Drop for Spare {
 /// Whether an init that was born before the spec was known will do: one that has the usual namespaces, and opens
 /// nothing that may have been mounted since.
 pub(crate) fn suits(spec: &SandboxSpec, plan: &Plan) -> bool {
-    spec.init && !plan.new_network && matches!(spec.root, RootSpec::Overlay { .. })
+    !plan.guest && spec.init && !plan.new_network && matches!(spec.root, RootSpec::Overlay { .. })
 }

@@ -19,6 +19,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// Whether the init is process 1 of the box, rather than the program.
     pub init: bool,
+    /// Whether there is a box already, in which only a further process is started.
+    pub guest: bool,
     /// Whether the box gets a network namespace of its own.
     pub new_network: bool,
     /// Capabilities that the seccomp filter is made for, if there is one.
@@ -81,6 +83,13 @@ pub struct DeviceNode {
 pub enum Step {
     /// Move into the cgroup.
     JoinCgroup,
+    /// Enter the namespaces of a box that runs; children are born in its pid namespace.
+    Enter {
+        /// The init of the box.
+        process: Handle,
+        /// Whether its network is another than ours.
+        network: bool,
+    },
     /// Make our cgroup the root of what is seen of cgroups.
     UnshareCgroup,
     /// Enter a network namespace.
@@ -254,6 +263,8 @@ pub enum Step {
     Hostname(String),
     /// Begin the process of the program: what follows happens there.
     Start,
+    /// Mount a procfs that shows the box for our own use only.
+    OwnProc,
     /// Lead a session, connect standard streams or the terminal.
     Streams([Stream; 3]),
     /// Lead a session on the terminal.
@@ -310,6 +321,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::JoinCgroup => write!(f, "join the cgroup"),
+            Step::Enter { network, .. } => {
+                let network = if *network { " and its network" } else { "" };
+                write!(f, "enter the namespaces of the box{network}")
+            }
             Step::UnshareCgroup => write!(f, "make a cgroup namespace"),
             Step::JoinNetwork(_) => write!(f, "join the network namespace"),
             Step::LoopbackUp => write!(f, "bring up the loopback interface"),
@@ -374,6 +389,7 @@ impl fmt::Display for Step {
             Step::Pivot => write!(f, "change the root"),
             Step::Hostname(name) => write!(f, "set the host name to `{name}`"),
             Step::Start => write!(f, "start the program's process"),
+            Step::OwnProc => write!(f, "mount proc for ourselves"),
             Step::Streams(_) => write!(f, "connect the standard streams"),
             Step::TerminalStreams => write!(f, "connect the terminal"),
             Step::Rlimits(limits) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rbuild_buildkit_api::fsutil::Stat;
 use rbuild_buildkit_api::gateway::{
-    ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, StatFileRequest, StatFileResponse,
+    self, ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, StatFileRequest, StatFileResponse,
 };
 use rbuild_ops::{FileRange, OpsError, Ref, Worker};
 
@@ -14,19 +14,12 @@ use crate::fault::Fault;
 use crate::stat;
 
 /// The largest file that is read whole: an answer has at most 16 MiB.
-const MAX_FILE: u64 = (16 << 20) - (64 << 10);
+pub(super) const MAX_FILE: u64 = (16 << 20) - (64 << 10);
 
 /// Returns a file's content or a part of it.
 pub(super) async fn read(build: &Build, request: ReadFileRequest) -> Result<ReadFileResponse, Fault> {
     let path = request.file_path;
-    let range = match request.range {
-        None => None,
-        Some(range) => {
-            let bounds = (u64::try_from(range.offset), u64::try_from(range.length));
-            let (Ok(offset), Ok(length)) = bounds else { return Err(Fault::new("a range is not negative")) };
-            Some(FileRange { offset, length })
-        }
-    };
+    let range = range(request.range)?;
     let shown = path.clone();
     let read = look(build, &request.r#ref, move |worker, value| {
         worker.read_range(value, &PathBuf::from(&path), range, MAX_FILE)
@@ -36,6 +29,14 @@ pub(super) async fn read(build: &Build, request: ReadFileRequest) -> Result<Read
         return Err(Fault::new(format!("{shown} is larger than {MAX_FILE} bytes: ask for parts of it")));
     }
     Ok(ReadFileResponse { data: bytes.into() })
+}
+
+/// Reads which part of a file is wanted.
+pub(super) fn range(asked: Option<gateway::FileRange>) -> Result<Option<FileRange>, Fault> {
+    let Some(range) = asked else { return Ok(None) };
+    let bounds = (u64::try_from(range.offset), u64::try_from(range.length));
+    let (Ok(offset), Ok(length)) = bounds else { return Err(Fault::new("a range is not negative")) };
+    Ok(Some(FileRange { offset, length }))
 }
 
 /// Returns what is in a directory.

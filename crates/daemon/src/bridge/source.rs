@@ -52,7 +52,7 @@ pub(super) async fn image_config(
 }
 
 /// Returns what a source is, after policies have seen it.
-pub(super) async fn metadata(
+pub(crate) async fn metadata(
     build: &Build,
     mut request: ResolveSourceMetaRequest,
 ) -> Result<ResolveSourceMetaResponse, Fault> {

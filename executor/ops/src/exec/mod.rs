@@ -1,5 +1,6 @@
 //! The exec op: a process in a sandbox upon layers.
 
+mod container;
 mod given;
 pub(crate) mod key;
 mod mounts;
@@ -20,6 +21,7 @@ use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
 
+pub use container::{Container, ContainerProcess, ContainerRequest, ProcessRequest, Streams};
 pub use user_error::ProcessFailed;
 
 /// An exec op ready to run.

@@ -12,6 +12,7 @@ use rbuild_store::{CacheMount, CacheMountRequest, LayerId, Sharing};
 use rbuild_sys::root::{Last, Root};
 use rbuild_tree::content::{self, Owner, Selection};
 
+use super::given::Given;
 use super::run::Step;
 use crate::OpsError;
 use crate::file::rooted;
@@ -27,6 +28,8 @@ pub(crate) struct Mounts {
     pub(crate) env: Vec<String>,
     /// Mounts that are outputs: output, layers below, and what is written unless the mount is read-only.
     pub(crate) outputs: Vec<(usize, Vec<LayerId>, Option<Writable>)>,
+    /// Directories that each mount shows, bottom first and as overlayfs has them, by where it is.
+    pub(crate) shown: HashMap<String, Vec<PathBuf>>,
     /// The working directory, from which targets are looked for that are not absolute.
     directory: PathBuf,
     caches: Vec<Arc<CacheMount>>,
@@ -46,7 +49,7 @@ impl Mounts {
         // A mount that lies in another comes after it, in whatever order the client has them.
         mounts.mounts.sort_by(|one, other| one.target.cmp(&other.target));
         for secret in &step.op.secretenv {
-            mounts.secret_variable(step, secret)?;
+            mounts.env.push(secret_variable(&step.given, secret)?);
         }
         Ok(mounts)
     }
@@ -63,6 +66,7 @@ impl Mounts {
             pb::MountType::Cache => self.cache(mount, &caches.next().expect("one was taken for each")),
             pb::MountType::Tmpfs => {
                 let size = mount.tmpfs_opt.and_then(|tmpfs| u64::try_from(tmpfs.size).ok()).filter(|size| *size > 0);
+                self.shown.insert(mount.dest.clone(), Vec::new());
                 self.push(mount, MountKind::Tmpfs { size, mode: 0o1777, owner: (0, 0) }, false, true);
                 Ok(())
             }
@@ -97,7 +101,7 @@ impl Mounts {
     fn bind(&mut self, step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<(), OpsError> {
         let layers = Self::layers(step, inputs, mount)?;
         let lowers = step.worker.trees(&layers)?;
-        let (mut upper, mut shown) = (None, lowers.iter().rev().cloned().collect());
+        let (mut upper, mut shown): (_, Vec<_>) = (None, lowers.iter().rev().cloned().collect());
         if let (Ok(output), true) = (usize::try_from(mount.output), mount.readonly) {
             self.outputs.push((output, layers, None));
         } else if let Ok(output) = usize::try_from(mount.output) {
@@ -111,6 +115,8 @@ impl Mounts {
             upper = Some(discarded_upper(scratch.path())?);
             self.discarded.push(scratch);
         }
+        let written = upper.iter().map(|upper: &Upper| upper.upper.clone());
+        self.shown.insert(mount.dest.clone(), shown.iter().rev().cloned().chain(written).collect());
         let userxattr = step.worker.userxattr();
         let kind = MountKind::Layers { lowers: shown, selector: rooted(&mount.selector), upper, userxattr };
         self.push(mount, kind, mount.readonly, true);
@@ -123,6 +129,7 @@ impl Mounts {
         let selected = root.lookup(&rooted(&mount.selector), Last::Follow);
         let selected = selected.map_err(|error| OpsError::Selector { path: mount.selector.clone(), source: error })?;
         let source = self.handle(selected);
+        self.shown.insert(mount.dest.clone(), vec![cache.path()]);
         self.push(mount, MountKind::Bind { source, recursive: false, nosuid: false }, mount.readonly, true);
         Ok(())
     }
@@ -133,14 +140,6 @@ impl Mounts {
         let mode = if options.mode == 0 { 0o400 } else { options.mode & 0o777 };
         let kind = MountKind::Secret { content: Sensitive(content.to_vec()), mode, owner: (options.uid, options.gid) };
         self.push(mount, kind, true, mode & 0o111 != 0);
-        Ok(())
-    }
-
-    fn secret_variable(&mut self, step: &Step, secret: &pb::SecretEnv) -> Result<(), OpsError> {
-        // One that is not there and need not be is an empty variable, which hides what ENV says.
-        let content = step.given.secret_of(&secret.id, secret.optional)?.unwrap_or_default();
-        let value = std::str::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
-        self.env.push(format!("{}={value}", secret.name));
         Ok(())
     }
 
@@ -155,6 +154,14 @@ impl Mounts {
         self.agents.push(proxy);
         Ok(())
     }
+}
+
+/// Returns the variable of a secret.
+pub(super) fn secret_variable(given: &Given, secret: &pb::SecretEnv) -> Result<String, OpsError> {
+    // One that is not there and need not be is an empty variable, which hides what ENV says.
+    let content = given.secret_of(&secret.id, secret.optional)?.unwrap_or_default();
+    let value = std::str::from_utf8(content).map_err(|_| OpsError::SecretText(secret.id.clone()))?;
+    Ok(format!("{}={value}", secret.name))
 }
 
 /// Takes the cache mounts of a step, in their order, all at once so that no two steps wait for each other.

@@ -11,6 +11,7 @@ use rbuild_network::{ExtraHost, HostAddress, hosts_file};
 use rbuild_oci::Platform;
 use rbuild_sandbox::{Emulator, Limits, Network, Pids, Rlimit, RootSpec, SandboxSpec, Security, Upper, within_root};
 use rbuild_solver::Context;
+use rbuild_store::LayerId;
 
 use super::given::Given;
 use super::mounts::Mounts;
@@ -40,29 +41,24 @@ pub(crate) struct Step {
     pub(crate) process: Arc<Process>,
 }
 
+/// What is ready before the process of a step is known.
+pub(crate) struct Prepared {
+    pub(crate) emulator: Option<Emulator>,
+    /// What the root is made of.
+    pub(crate) layers: Vec<LayerId>,
+    pub(crate) mounts: Mounts,
+    pub(crate) writable: Writable,
+}
+
 impl Step {
     /// Runs the step and returns its outputs.
     pub(crate) fn run(&self, inputs: &[Ref]) -> Result<Vec<Ref>, OpsError> {
-        let meta = self.op.meta.as_ref().ok_or(OpsError::Graph("an exec op without a process"))?;
-        let emulator = self.emulator()?;
+        let meta = self.meta()?;
         let root = self.root_mount()?;
         // Dropped last: by then the directories of the step are gone, too.
         let _busy;
-        let layers = match Operand::of(root.input, inputs.len()) {
-            Operand::Input(input) => self.worker.layers(&inputs[input])?,
-            _ => Vec::new(),
-        };
-        let lowers = self.worker.trees(&layers)?;
-        let mut mounts = Mounts::prepare(self, inputs)?;
-        let writable = self.worker.prepare(&lowers, self.context.name())?;
-        let mut spec = self.spec(meta, self.root_spec(&writable)?)?;
-        spec.readonly_root = root.readonly;
-        spec.mounts = std::mem::take(&mut mounts.mounts);
-        spec.env.append(&mut mounts.env);
-        if !self.op.cdi_devices.is_empty() {
-            self.worker.device_registry().edit(&mut spec, &self.op.cdi_devices)?;
-        }
-        spec.env = last_of_each(spec.env);
+        let Prepared { emulator, layers, mut mounts, writable } = self.prepare(inputs)?;
+        let mut spec = self.box_spec(&mut mounts, &writable)?;
         let mut handles = std::mem::take(&mut mounts.handles);
         _busy = self.process.begin().ok_or(OpsError::GivenUp)?;
         let lease = self.wire(meta, &mut spec, &mut handles)?;
@@ -86,6 +82,36 @@ impl Step {
             outputs[output] = Some(Ref::Layers(layers));
         }
         outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
+    }
+
+    pub(super) fn meta(&self) -> Result<&pb::Meta, OpsError> {
+        self.op.meta.as_ref().ok_or(OpsError::Graph("an exec op without a process"))
+    }
+
+    /// Makes ready what does not depend on the process.
+    pub(crate) fn prepare(&self, inputs: &[Ref]) -> Result<Prepared, OpsError> {
+        let emulator = self.emulator()?;
+        let layers = match Operand::of(self.root_mount()?.input, inputs.len()) {
+            Operand::Input(input) => self.worker.layers(&inputs[input])?,
+            _ => Vec::new(),
+        };
+        let lowers = self.worker.trees(&layers)?;
+        let mounts = Mounts::prepare(self, inputs)?;
+        let writable = self.worker.prepare(&lowers, self.context.name())?;
+        Ok(Prepared { emulator, layers, mounts, writable })
+    }
+
+    /// Returns the box of the process, but for its network.
+    pub(crate) fn box_spec(&self, mounts: &mut Mounts, writable: &Writable) -> Result<SandboxSpec, OpsError> {
+        let mut spec = self.spec(self.meta()?, self.root_spec(writable)?)?;
+        spec.readonly_root = self.root_mount()?.readonly;
+        spec.mounts = std::mem::take(&mut mounts.mounts);
+        spec.env.append(&mut mounts.env);
+        if !self.op.cdi_devices.is_empty() {
+            self.worker.device_registry().edit(&mut spec, &self.op.cdi_devices)?;
+        }
+        spec.env = last_of_each(spec.env);
+        Ok(spec)
     }
 
     /// Returns what runs programs of the step's platform, if this machine does not.
@@ -128,12 +154,6 @@ impl Step {
         if self.op.security() == pb::SecurityMode::Insecure {
             spec.security = Security::insecure();
         }
-        let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
-        let rlimit = |limits: &pb::Ulimit| Rlimit {
-            name: limits.name.clone(),
-            soft: limit(limits.soft),
-            hard: limit(limits.hard),
-        };
         spec.rlimits = meta.ulimit.iter().map(rlimit).collect();
         spec.limits = self.resources.as_ref().map(limits).unwrap_or_default();
         spec.cgroup_parent = Some(&meta.cgroup_parent).filter(|parent| !parent.is_empty()).map(PathBuf::from);
@@ -141,7 +161,7 @@ impl Step {
     }
 
     /// Gives the process its network, and the files that tell of it.
-    fn wire(
+    pub(crate) fn wire(
         &self,
         meta: &pb::Meta,
         spec: &mut SandboxSpec,
@@ -215,6 +235,11 @@ impl Step {
     }
 }
 
+pub(super) fn rlimit(limits: &pb::Ulimit) -> Rlimit {
+    let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    Rlimit { name: limits.name.clone(), soft: limit(limits.soft), hard: limit(limits.hard) }
+}
+
 fn extra_host(host: &pb::HostIp) -> Result<ExtraHost, OpsError> {
     let address = match host.ip.as_str() {
         "host-gateway" => HostAddress::Gateway,
@@ -227,7 +252,7 @@ fn extra_host(host: &pb::HostIp) -> Result<ExtraHost, OpsError> {
 }
 
 /// A program that is not there ended badly, as a shell would say; all else is the engine's failure.
-fn not_started(error: rbuild_sandbox::SandboxError, args: &[String]) -> OpsError {
+pub(super) fn not_started(error: rbuild_sandbox::SandboxError, args: &[String]) -> OpsError {
     match error.exec_code() {
         Some(code) => {
             let (command, reason) = (args.join(" "), Some(error.to_string()));
@@ -238,7 +263,7 @@ fn not_started(error: rbuild_sandbox::SandboxError, args: &[String]) -> OpsError
 }
 
 /// The environment of the process: its own, then proxies, which never count for the cache; `PATH` always.
-fn environment(meta: &pb::Meta) -> Vec<String> {
+pub(super) fn environment(meta: &pb::Meta) -> Vec<String> {
     let mut env = meta.env.clone();
     let proxy = meta.proxy_env.clone().unwrap_or_default();
     let proxies = [
@@ -259,7 +284,7 @@ fn environment(meta: &pb::Meta) -> Vec<String> {
 }
 
 /// Leaves the last of variables that are set several times: programs would take the first.
-fn last_of_each(env: Vec<String>) -> Vec<String> {
+pub(super) fn last_of_each(env: Vec<String>) -> Vec<String> {
     let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
     let mut seen = HashSet::new();
     let mut last: Vec<String> = env.into_iter().rev().filter(|variable| seen.insert(name(variable))).collect();

@@ -126,6 +126,9 @@ fn hint(step: &Step, errno: i32) -> Option<&'static str> {
         Step::Emulate(_) => {
             Some("register the interpreter on this host instead, for instance by Debian's binfmt-support")
         }
+        Step::Enter { .. } if is(Errno::SRCH) => Some("the box has ended"),
+        Step::Enter { .. } if is(Errno::INVAL) => Some("this needs Linux 5.8"),
+        Step::JoinCgroup if is(Errno::NODEV) => Some("the box has ended"),
         Step::JoinCgroup if is(Errno::BUSY) => Some("the cgroup has controllers enabled for its children"),
         Step::JoinCgroup if is(Errno::NOSPC) => Some("the cpuset of the group is empty"),
         _ => None,

@@ -5,6 +5,7 @@
 //! everything in the box.
 
 mod dev;
+mod enter;
 mod failure;
 mod mounts;
 mod perform;
@@ -112,11 +113,13 @@ fn read_all(fd: OwnedFd) -> io::Result<Vec<u8>> {
 fn start(world: &mut World, plan: &Plan, control: &OwnedFd) -> io::Result<Process> {
     let begin = plan.steps.iter().position(|step| *step == Step::Start).unwrap_or(plan.steps.len());
     let (build, program) = plan.steps.split_at(begin);
-    if plan.init {
+    if plan.init || plan.guest {
         if !world.perform(build, control.as_fd()) {
             return Err(io::Error::other("a step failed"));
         }
-        return clone::vfork(Namespaces::NONE, || {
+        // A guest's program is born in the pid namespace of the box, while its init stays outside.
+        let shared = if plan.guest { Namespaces::SHARED_DESCRIPTORS } else { Namespaces::NONE };
+        return clone::vfork(shared, || {
             world.perform(program, control.as_fd());
             io::Error::other("a step failed")
         });

@@ -23,6 +23,7 @@ impl World {
     pub(super) fn step(&mut self, step: &Step, control: BorrowedFd<'_>) -> Result<(), Failure> {
         match step {
             Step::JoinCgroup => self.join_cgroup(),
+            Step::Enter { process, network } => self.enter_box(process.0, *network),
             Step::UnshareCgroup => Ok(rbuild_sys::clone::unshare_cgroup()?),
             Step::JoinNetwork(handle) => self.join_network(handle.0),
             Step::LoopbackUp => Ok(rbuild_sys::netns::loopback_up()?),
@@ -57,6 +58,7 @@ impl World {
             Step::Pivot => self.pivot(),
             Step::Hostname(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
             Step::Start
+            | Step::OwnProc
             | Step::Streams(_)
             | Step::TerminalStreams
             | Step::Rlimits(_)
@@ -131,7 +133,9 @@ impl World {
         let pts = self.pts.as_ref().ok_or_else(|| missing("devpts"))?;
         let pty = rbuild_sys::tty::open_pty(pts.as_fd())?;
         rbuild_sys::tty::resize(&pty.master, rows, columns)?;
-        self.bind_console(pty.slave.as_fd())?;
+        if !self.guest {
+            self.bind_console(pty.slave.as_fd())?;
+        }
         wire::send(control, &Report::Terminal, Some(pty.master.as_fd()))?;
         self.terminal = Some(pty);
         Ok(())

@@ -18,11 +18,12 @@ use crate::caps::CapSet;
 use crate::machine::Handler;
 use crate::plan::resource;
 use crate::spec::{EMULATOR, Rlimit, Stream};
-use crate::step::Step;
+use crate::step::{Flags, Step};
 
 impl World {
     pub(super) fn program_step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
+            Step::OwnProc => self.mount_own_proc(),
             Step::Streams(streams) => self.connect_streams(streams),
             Step::TerminalStreams => self.connect_terminal(),
             Step::Rlimits(limits) => {
@@ -142,6 +143,14 @@ impl World {
         }
         let error = clone::execute(&program, &arguments, &environment);
         not_executed(&args[0], &program, &error)
+    }
+}
+
+impl World {
+    /// Nothing but the descriptor leads there. The table of descriptors is still that of the init.
+    fn mount_own_proc(&mut self) -> Result<(), Failure> {
+        self.proc = Some(Filesystem::open("proc")?.mount(Flags::DATA.into())?);
+        Ok(())
     }
 }
 

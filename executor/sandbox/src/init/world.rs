@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) failed: Option<Failure>,
     /// Whether we are process 1 and may kill everybody else.
     pub(super) first: bool,
+    /// Whether the box is another's: nothing of it is ours to clean up.
+    pub(super) guest: bool,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             at: 0,
             failed: None,
             first: launch.plan.init,
+            guest: launch.plan.guest,
         };
         Ok((world, launch.plan))
     }
@@ -83,6 +86,9 @@ impl World {
     /// Lets go of all mounts, then removes the mount points; returns what could not be done.
     pub(super) fn clean_up(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
+        if self.guest {
+            return complaints;
+        }
         let mut complain = |what: &str, result: io::Result<()>| {
             complaints.extend(result.err().map(|error| format!("{what}: {error}")));
         };

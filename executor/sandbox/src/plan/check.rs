@@ -19,6 +19,20 @@ pub(super) fn check(spec: &SandboxSpec, facts: &HostFacts) -> Result<(), SpecErr
     hostname(&spec.hostname)?;
     devices(&spec.security.devices)?;
     limits(&spec.limits)?;
+    rights(spec, facts)
+}
+
+/// Checks what counts for a further process in a box.
+pub(super) fn guest(spec: &SandboxSpec, facts: &HostFacts) -> Result<(), SpecError> {
+    if !spec.init {
+        return Err(SpecError::NoInit);
+    }
+    command(spec)?;
+    absolute("the working directory", &spec.cwd)?;
+    rights(spec, facts)
+}
+
+fn rights(spec: &SandboxSpec, facts: &HostFacts) -> Result<(), SpecError> {
     match &spec.security.apparmor {
         Some(profile) if !facts.apparmor => return Err(SpecError::NoAppArmor(profile.clone())),
         _ => {}

@@ -32,9 +32,12 @@ fn spec() -> SandboxSpec {
     SandboxSpec::new(root, ["/bin/sh", "-c", "true"].map(str::to_owned).to_vec())
 }
 
-#[allow(clippy::disallowed_methods)]
 fn check(case: &str, spec: &SandboxSpec, facts: &HostFacts) {
-    let plan = plan(spec, facts).unwrap();
+    check_plan(case, plan(spec, facts).unwrap());
+}
+
+#[allow(clippy::disallowed_methods)]
+fn check_plan(case: &str, plan: Plan) {
     // What the init reads is what was planned.
     let wire = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&wire).unwrap(), plan);
@@ -114,6 +117,20 @@ fn a_container_with_a_terminal() {
         owner: None,
     }];
     check("container", &spec, &facts);
+}
+
+#[test]
+fn a_further_process() {
+    let mut spec = spec();
+    spec.stdio = Stdio::Terminal { rows: 24, columns: 80 };
+    spec.user = "user".to_owned();
+    check_plan("guest", enter(&spec, &facts(), Handle(0)).unwrap());
+    spec.stdio = Stdio::default();
+    spec.network = Network::Host;
+    spec.emulated = crate::Machine::find("arm64").map(|machine| machine.handler());
+    check_plan("guest-emulated", enter(&spec, &facts(), Handle(0)).unwrap());
+    spec.init = false;
+    assert_eq!(enter(&spec, &facts(), Handle(0)), Err(SpecError::NoInit));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod behaviour;
+mod guests;
 mod hostile;
 mod limits;
 mod mounts;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut all =
-        [profile::TESTS, behaviour::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS, userns::TESTS].concat();
+        [profile::TESTS, behaviour::TESTS, guests::TESTS, mounts::TESTS, limits::TESTS, hostile::TESTS, userns::TESTS]
+            .concat();
     if filters.first().is_some_and(|filter| filter == userns::INSIDE) {
         all = userns::TESTS_INSIDE.to_vec();
     }
