@@ -60,7 +60,7 @@ impl Bridge {
             return Err(Fault::new("no buildid found in context"));
         }
         let found = self.engine.builds().wait(id, |build| build.begun().is_driven).await;
-        found.ok_or_else(|| Fault::new(format!("no such job {id}")))
+        found.ok_or_else(|| Fault::with_code(Code::NotFound, format!("no such job {id}")))
     }
 }
 

@@ -11,7 +11,7 @@ use rbuild_session::Session;
 use rbuild_store::Store;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -102,7 +102,7 @@ impl Control for Door {
             return Ok(streamed(replayed(replay)));
         }
         let Some(build) = self.engine.builds().wait(&id, |_| true).await else {
-            return Err(Fault::new(format!("no such job {id}")).into());
+            return Err(Fault::with_code(Code::NotFound, format!("no such job {id}")).into());
         };
         Ok(streamed(build.feed().follow().map(Ok)))
     }
