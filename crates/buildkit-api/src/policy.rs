@@ -87,7 +87,7 @@ impl TryFrom<&Rule> for policy::Rule {
     type Error = policy::PolicyError;
 
     fn try_from(message: &Rule) -> Result<Self, Self::Error> {
-        let selector = message.selector.as_ref().ok_or_else(|| malformed("a rule without a selector"))?;
+        let selector = message.selector.as_ref().ok_or_else(|| malformed("invalid nil selector in policy"))?;
         let action = match PolicyAction::try_from(message.action) {
             Ok(PolicyAction::Allow) => policy::Action::Allow,
             Ok(PolicyAction::Deny) => policy::Action::Deny,
@@ -97,7 +97,7 @@ impl TryFrom<&Rule> for policy::Rule {
                 let (identifier, attrs) = (update.identifier.clone(), update.attrs.clone());
                 policy::Action::Convert(policy::Update { identifier, attrs })
             }
-            Err(_) => return Err(unknown("action", message.action)),
+            Err(_) => return Err(unknown("type of action", message.action)),
         };
         Ok(Self { action, selector: selector.try_into()? })
     }
@@ -150,9 +150,9 @@ mod tests {
             assert_eq!(read.err().map(|error| error.to_string()).unwrap_or_default(), expect);
         };
         check(|_| {}, "");
-        check(|rule| rule.selector = None, "source policy: a rule without a selector");
+        check(|rule| rule.selector = None, "source policy: invalid nil selector in policy");
         check(|rule| rule.action = 2, "source policy: missing destination for convert rule");
-        check(|rule| rule.action = 9, "source policy: unknown action: 9");
+        check(|rule| rule.action = 9, "source policy: unknown type of action: 9");
         check(|rule| rule.selector.as_mut().unwrap().match_type = -1, "source policy: unknown match type: -1");
         let odd = |rule: &mut Rule| {
             let constraint = AttrConstraint { key: String::new(), value: String::new(), condition: 7 };

@@ -28,6 +28,8 @@ const FRONTEND: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "reference.attestations",
+    "source.metaresolver",
+    "source.metaresolver.http.checksumrequest",
 ];
 
 /// Returns what frontends may ask of the bridge.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, try_join_all};
-use rbuild_buildkit_api::control::SolveRequest;
+use rbuild_buildkit_api::control::{self, SolveRequest};
 use rbuild_buildkit_api::gateway;
 use rbuild_export::attestation::{Content, Kind};
 use rbuild_export::{
@@ -28,12 +28,12 @@ use crate::outcome::{MaybeLazy, Outcome, Refs, Statement};
 /// What a client is told at the end.
 pub(crate) type Told = BTreeMap<String, String>;
 
-/// Reads the outputs that a client asks for, before anything is built.
-pub(crate) fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Fault> {
+/// Reads outputs that a client asks for.
+pub(crate) fn outputs(exporters: &[control::Exporter], request: &SolveRequest) -> Result<Vec<Output>, Fault> {
     let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
     // What is not a time is for the frontend to make one of.
     let epoch = epoch.filter(|epoch| epoch.is_empty() || epoch.parse::<i64>().is_ok());
-    let output = |exporter: &rbuild_buildkit_api::control::Exporter| {
+    let output = |exporter: &control::Exporter| {
         let mut attributes = exporter.attrs.clone();
         if let Some(epoch) = epoch {
             attributes.entry("source-date-epoch".to_owned()).or_insert_with(|| epoch.clone());
@@ -41,7 +41,7 @@ pub(crate) fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Fault> {
         let spec = OutputSpec { kind: exporter.r#type.clone(), attributes };
         Output::parse(&spec, Asker::Client).map_err(|error| Fault::of(&error))
     };
-    request.exporters.iter().map(output).collect()
+    exporters.iter().map(output).collect()
 }
 
 impl Engine {

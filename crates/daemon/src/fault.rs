@@ -94,7 +94,8 @@ impl Fault {
     /// Adds the lines that asked for a vertex.
     fn at(mut self, graph: &Graph, vertex: Digest) -> Self {
         let Some(vertex) = graph.vertex(&vertex) else { return self };
-        for location in &vertex.locations {
+        // What is told last is what clients show first.
+        for location in vertex.locations.iter().rev() {
             let index = usize::try_from(location.source_index).ok();
             let info = index.and_then(|index| graph.source()?.infos.get(index));
             if let Some(info) = info {

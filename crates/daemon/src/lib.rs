@@ -10,6 +10,7 @@ mod build;
 mod builds;
 mod caches;
 mod capability;
+mod choice;
 mod control;
 mod destination;
 mod dockerfile;
@@ -27,6 +28,7 @@ mod shown;
 mod solve;
 mod stat;
 mod tenancy;
+mod verify;
 mod wire;
 
 pub mod address;

@@ -16,6 +16,7 @@ use crate::export::{Told, outputs};
 use crate::fault::Fault;
 use crate::history::{Outcome, Recording};
 use crate::solve::Asked;
+use crate::verify;
 
 impl Engine {
     /// Carries out a build. It ends early when the returned future is dropped.
@@ -54,7 +55,7 @@ impl Engine {
 
     async fn build(self: &Arc<Self>, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {
         let (build, request) = (&build, &request);
-        let outputs = outputs(request)?;
+        let mut asked_for = outputs(&request.exporters, request)?;
         let exports = request.cache.iter().flat_map(|cache| cache.exports.clone());
         let exports = caches::exports(&caches::asked(exports)?)?;
         let asked = Asked::of_client(request)?;
@@ -63,7 +64,11 @@ impl Engine {
             false => self.solve(build, asked).await?,
         };
         build.make(outcome.results()).await?;
-        self.export(build, &outputs, &exports, &outcome).await
+        verify::platforms(build, request, &outcome)?;
+        asked_for.extend(outputs(&self.chosen(build, request, &outcome).await?, request)?);
+        let told = self.export(build, &asked_for, &exports, &outcome).await?;
+        self.tell(build, request, &told).await?;
+        Ok(told)
     }
 }
 

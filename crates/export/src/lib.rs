@@ -26,6 +26,7 @@ mod layer_type;
 mod merged;
 mod sbom;
 mod store;
+mod verify;
 
 pub use annotations::Annotations;
 pub use archive::{ArchiveKind, Contents, Loaded, export_archive, load_archive};
@@ -41,3 +42,4 @@ pub use inline::InlineCache;
 pub use output::{Asker, Output, OutputKind, OutputSpec};
 pub use response::Response;
 pub use result::{BuildResult, Part, Refs, platforms_value};
+pub use verify::{Shape, platform_warnings};

@@ -254,22 +254,23 @@ impl ImageOptions {
                 attributes.take(name);
             }
         }
-        options.check()?;
+        options.check(asker)?;
         if asker == Asker::CommandLine && !matches!(kind, OutputKind::Image | OutputKind::Archive(_)) {
             options.refuse_for_files(spec)?;
         }
         Ok(options)
     }
 
-    /// Docker's manifests know neither artifacts nor zstd.
-    fn check(&self) -> Result<(), ExportError> {
+    /// Docker's manifests know neither artifacts nor zstd, for which BuildKit has a type of its own making.
+    fn check(&self, asker: Asker) -> Result<(), ExportError> {
         let conflict = |one: &str, other: &str| {
             Err(ExportError::Output(format!("exporter option {one:?} conflicts with {other:?}")))
         };
         if self.artifact && !self.assemble.oci_media_types {
             return conflict("oci-artifact=true", "oci-mediatypes=false");
         }
-        if matches!(self.assemble.compression, Compression::Zstd(_)) && !self.assemble.oci_media_types {
+        let zstd = matches!(self.assemble.compression, Compression::Zstd(_));
+        if asker == Asker::CommandLine && zstd && !self.assemble.oci_media_types {
             return conflict("compression=zstd", "oci-mediatypes=false");
         }
         Ok(())

@@ -23,7 +23,7 @@ fn refused_with_a_reason() {
         ("type=oci,compression=lzw", Client, "lzw"),
         ("type=oci,compression=estargz", Client, "not supported yet"),
         ("type=oci,compression-level=11", Client, "from 0 to 9"),
-        ("type=oci,compression=zstd,oci-mediatypes=false", Client, "\"compression=zstd\" conflicts with"),
+        ("type=oci,dest=x,compression=zstd,oci-mediatypes=false", CommandLine, "\"compression=zstd\" conflicts with"),
         ("type=image,oci-artifact=true,oci-mediatypes=false", Client, "\"oci-artifact=true\" conflicts with"),
         ("type=image,annotation-nope.k=v", Client, "unrecognized annotation type nope"),
         ("type=image,annotation[nope].k=v", Client, "nope"),

@@ -162,12 +162,13 @@ impl BuildResult {
         }
     }
 
-    fn platforms(&self) -> Result<Vec<(String, Platform)>, ExportError> {
+    pub(crate) fn platforms(&self) -> Result<Vec<(String, Platform)>, ExportError> {
         match self.metadata.get(PLATFORMS) {
             Some(bytes) => named_platforms(bytes),
             None if self.is_map() => Err(refused("unable to export multiple refs, missing platforms mapping")),
             None => {
                 let platform = match self.metadata.get(CONFIG).filter(|bytes| !bytes.is_empty()) {
+                    Some(bytes) if bytes == b"null" => return Err(refused("invalid null image config for export")),
                     Some(bytes) => {
                         let told: Told = rbuild_oci::json::from_slice(bytes)
                             .map_err(|error| refused(&format!("invalid image config: {}", chain(&error))))?;
@@ -196,7 +197,7 @@ impl BuildResult {
 
 fn named_platforms(bytes: &[u8]) -> Result<Vec<(String, Platform)>, ExportError> {
     let told: Platforms = match bytes {
-        [] => Platforms { platforms: None },
+        [] | b"null" => Platforms { platforms: None },
         bytes => rbuild_oci::json::from_slice(bytes)
             .map_err(|error| refused(&format!("failed to read the platforms of the result: {}", chain(&error))))?,
     };

@@ -67,7 +67,7 @@ const CAPABILITIES: [Capability; 90] = [
     yes("exporter.image.annotations"),
     no("exporter.image.attestations", "results have no attestations"),
     yes("exporter.multiple"),
-    no("exporter.session", "clients cannot bring exporters"),
+    yes("exporter.session"),
     yes("exporter.sourcedateepoch"),
     yes("file.base"),
     yes("file.copy.alwaysreplaceexistingdestpaths"),

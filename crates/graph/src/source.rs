@@ -90,3 +90,40 @@ pub mod attr {
     /// OCI layout: how many layers to take.
     pub const OCI_LAYOUT_LAYER_LIMIT: &str = "oci.layerlimit";
 }
+
+/// Returns the identifier that all spellings of a source have in common, which policies are asked about: the directory
+/// of a repository without detours.
+pub fn canonical(identifier: &str) -> String {
+    let parts = identifier.strip_prefix(GIT).and_then(|rest| rest.split_once('#'));
+    let Some((repository, fragment)) = parts else { return identifier.to_owned() };
+    let Some((reference, directory)) = fragment.split_once(':') else { return identifier.to_owned() };
+    let mut names = Vec::new();
+    for name in directory.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    let colon = if names.is_empty() { "" } else { ":" };
+    format!("{GIT}{repository}#{reference}{colon}{}", names.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_directories() {
+        for (identifier, expect) in [
+            ("git://h/r.git#main:../absolute/path", "git://h/r.git#main:absolute/path"),
+            ("git://h/r.git#main:/a/./b//../c/", "git://h/r.git#main:a/c"),
+            ("git://h/r.git#main:/", "git://h/r.git#main"),
+            ("git://h/r.git#:a", "git://h/r.git#:a"),
+            ("git://h/r.git#v1", "git://h/r.git#v1"),
+            ("https://h/x#a:../b", "https://h/x#a:../b"),
+        ] {
+            assert_eq!(canonical(identifier), expect);
+        }
+    }
+}

@@ -190,5 +190,5 @@ fn outputs(indices: impl Iterator<Item = i64>, most: usize) -> Result<u32, Strin
 }
 
 fn known<T: TryFrom<i32>>(value: i32, what: &str) -> Result<T, String> {
-    T::try_from(value).map_err(|_| format!("unknown {what} {value}"))
+    T::try_from(value).map_err(|_| format!("invalid {what} {value}"))
 }

@@ -88,7 +88,7 @@ fn x90_hostile_ops_are_refused() {
     check(exec(vec![pb::Mount { input: i64::MAX, ..root_mount() }]), "is not one of");
     check(exec(vec![pb::Mount { output: 7, ..root_mount() }]), "invalid output index 7");
     check(exec(vec![pb::Mount { output: i64::MIN, ..root_mount() }]), "invalid output index");
-    check(exec(vec![pb::Mount { mount_type: 99, ..root_mount() }]), "unknown mount type 99");
+    check(exec(vec![pb::Mount { mount_type: 99, ..root_mount() }]), "invalid mount type 99");
     check(exec(vec![pb::Mount { mount_type: 4, ..root_mount() }]), "invalid mount type Tmpfs for /");
     check(exec(vec![pb::Mount { selector: "/sub".to_owned(), ..root_mount() }]), "cannot be the root file system");
     let content = |output, readonly, selector: &str| {
@@ -107,7 +107,7 @@ fn x90_hostile_ops_are_refused() {
     if let Some(pb::Kind::Exec(exec)) = &mut bad.op {
         exec.network = -5;
     }
-    check(bad, "unknown network mode -5");
+    check(bad, "invalid network mode -5");
     check(op(pb::Kind::Exec(pb::ExecOp { mounts: vec![root_mount()], ..Default::default() })), "without a process");
     check(file(vec![]), "without actions");
     check(file(vec![pb::FileAction { action: None, ..mkdir(0, 0) }]), "no kind of action is set");

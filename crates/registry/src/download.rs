@@ -116,7 +116,7 @@ impl Download {
     fn request(&self, method: Method) -> Request {
         let mut request = Request::new(method, self.url.clone());
         request.headers = self.headers.clone();
-        request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request.headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         request
     }
 

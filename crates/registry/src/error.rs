@@ -13,7 +13,7 @@ use crate::credential::CredentialError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The registry said no.
-    #[error("{action}: {host} answered {status}{}", describe(.codes))]
+    #[error("{action}: {}{host} answered {status}{}", kind(*.status), describe(.codes))]
     Refused {
         /// What was attempted.
         action: String,
@@ -148,6 +148,14 @@ impl Error {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
+    /// Returns the HTTP status by which the server said no, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } | Self::Denied { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether the registry denied access.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
@@ -170,6 +178,11 @@ impl fmt::Display for ErrorCode {
             _ => write!(f, "{}{}", self.code, self.message),
         }
     }
+}
+
+/// Says what a status means that everybody asks about.
+fn kind(status: u16) -> &'static str {
+    if status == 404 { "not found: " } else { "" }
 }
 
 fn describe(codes: &[ErrorCode]) -> String {

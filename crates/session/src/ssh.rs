@@ -76,6 +76,11 @@ impl Agent for ClientAgent {
         });
         Ok(theirs)
     }
+
+    /// Clients let through what they like, and offer sockets of other kinds in the same way.
+    fn is_guarded(&self) -> bool {
+        true
+    }
 }
 
 /// Moves bytes both ways. Each direction ends by itself: who has said everything may still listen.

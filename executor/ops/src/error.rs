@@ -67,7 +67,7 @@ pub enum OpsError {
     #[error("secret {0} is not one line of text, so it cannot be part of a header")]
     SecretLine(String),
     /// An agent that a step needs was not given.
-    #[error("unset ssh forward key {0}: give it with --ssh {0}")]
+    #[error("no SSH key {0:?} forwarded from the client: unset ssh forward key {0}: give it with --ssh {0}")]
     NoAgent(String),
     /// The source of a cache mount is not there, or leads out of it.
     #[error("cache mount source `{path}`")]
@@ -111,7 +111,7 @@ pub enum OpsError {
         reason: String,
     },
     /// A downloaded file is not the one that was wanted.
-    #[error("digest mismatch for {address}: {got} (expected: {wanted})")]
+    #[error("digest mismatch {got}: {wanted} was expected of {address}")]
     Checksum {
         /// The address.
         address: String,
@@ -126,6 +126,14 @@ pub enum OpsError {
     /// A file could not be fetched.
     #[error(transparent)]
     Fetch(#[from] rbuild_registry::Error),
+    /// A server does not give a file.
+    #[error("invalid response status {status}")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        source: rbuild_registry::Error,
+    },
     /// A name of an image or an attribute of a source is malformed.
     #[error("invalid source `{identifier}`: {reason}")]
     Source {
@@ -184,6 +192,14 @@ pub enum OpsError {
 }
 
 impl OpsError {
+    /// Returns why a file could not be downloaded.
+    pub(crate) fn download(error: rbuild_registry::Error) -> Self {
+        match error.status() {
+            Some(status) => Self::Status { status, source: error },
+            None => Self::Fetch(error),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, source: io::Error) -> Self {
         Self::Io { action, source }
     }

@@ -30,6 +30,7 @@ pub use resolve::resolve;
 pub use results::LayerResults;
 pub use session::{Agent, Differ, Keep, Layout, LayoutBlobs, LocalDirectory, LocalForm, LocalRequest, Session};
 pub use source::git::GitError;
+pub use source::metadata::{Algorithm, GitMetadata, HttpMetadata};
 pub use source::oci_layout::{LayoutImage, OciLayout};
 pub use value::{Local, Ref};
 pub use worker::Worker;

@@ -11,6 +11,7 @@ use crate::build::BuildOperation;
 use crate::exec::ExecOperation;
 use crate::file::FileOperation;
 use crate::layering::{DiffOperation, MergeOperation, PassthroughOperation};
+use crate::session::LocalRequest;
 use crate::source::{BlobSource, GitSource, HttpSource, ImageSource, LayoutSource, LocalSource};
 use crate::value::Ref;
 use crate::worker::Worker;
@@ -44,14 +45,35 @@ pub(crate) fn resolve_at(
     Ok(solver)
 }
 
-/// Directories of different clients are different, even if the graph calls them the same.
+/// What only one client has is another thing for another client, even if the graph calls them the same: its
+/// directories, and whatever it may give secrets for.
 fn scope(vertex: &Vertex, worker: &Arc<Worker>) -> Result<Option<Digest>, OpsError> {
-    match vertex.kind() {
-        pb::Kind::Source(op) if op.identifier.starts_with(source::LOCAL) => {
-            Ok(LocalSource::new(worker.clone(), op)?.scope())
+    let of = |session: Option<&String>| {
+        worker.session().scope(&LocalRequest { session: session.cloned(), ..LocalRequest::default() })
+    };
+    Ok(match vertex.kind() {
+        pb::Kind::Source(op) => {
+            let is = |scheme: &str| op.identifier.starts_with(scheme);
+            if is(source::LOCAL) {
+                return Ok(LocalSource::new(worker.clone(), op)?.scope());
+            }
+            let asks = [source::GIT, source::HTTP, source::HTTPS, source::OCI_LAYOUT, source::OCI_LAYOUT_BLOB];
+            match asks.into_iter().any(is) {
+                true => of(op.attrs.get(source::attr::OCI_LAYOUT_SESSION_ID)),
+                false => None,
+            }
         }
-        _ => Ok(None),
-    }
+        pb::Kind::Exec(op) => {
+            let secret = |mount: &pb::Mount| {
+                [pb::MountType::Secret as i32, pb::MountType::Ssh as i32].contains(&mount.mount_type)
+            };
+            let asks = !op.secretenv.is_empty() || op.mounts.iter().any(secret);
+            if asks { of(None) } else { None }
+        }
+        // What it defines may be any of these.
+        pb::Kind::Build(_) => of(None),
+        _ => None,
+    })
 }
 
 fn operation(vertex: &Vertex, worker: &Arc<Worker>, depth: usize) -> Result<Arc<dyn Operation<Ref>>, OpsError> {

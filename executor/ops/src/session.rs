@@ -97,6 +97,11 @@ pub trait Agent: Send + Sync {
     /// If there is no way to it any more.
     fn connect(&self) -> io::Result<UnixStream>;
 
+    /// Whether its owner decides what goes through. Then it may be anything that listens, and its words are not read.
+    fn is_guarded(&self) -> bool {
+        false
+    }
+
     /// Returns the agent's own socket, if it is one of this machine.
     fn path(&self) -> Option<&Path> {
         None

@@ -1,4 +1,5 @@
-//! An ssh agent's socket, let through to a step: signing and listing only, gone with the step.
+//! An ssh agent's socket, let through to a step: signing and listing only unless its owner sees to that, gone with the
+//! step.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -73,9 +74,13 @@ fn accept(listener: &UnixListener, agent: &Arc<dyn Agent>, ended: &Arc<AtomicBoo
     }
 }
 
-/// Relays one connection, request by request.
+/// Relays one connection, request by request, or byte by byte to where requests are judged.
 fn relay(mut client: UnixStream, agent: &dyn Agent) -> io::Result<()> {
+    let is_guarded = agent.is_guarded();
     let mut agent = agent.connect()?;
+    if is_guarded {
+        return pass(client, agent);
+    }
     agent.set_read_timeout(Some(Duration::from_secs(120)))?;
     while let Some(request) = message(&mut client)? {
         if request.first().is_some_and(|kind| ALLOWED.contains(kind)) {
@@ -87,6 +92,21 @@ fn relay(mut client: UnixStream, agent: &dyn Agent) -> io::Result<()> {
         }
     }
     client.shutdown(Shutdown::Both)
+}
+
+/// Lets everything through, both ways: who has said everything may still listen.
+fn pass(client: UnixStream, agent: UnixStream) -> io::Result<()> {
+    let (mut asking, mut asked) = (client.try_clone()?, agent.try_clone()?);
+    std::thread::scope(|scope| {
+        let say = move || {
+            let _ = io::copy(&mut asking, &mut asked);
+            let _ = asked.shutdown(Shutdown::Write);
+        };
+        std::thread::Builder::new().name("ssh-agent".to_owned()).spawn_scoped(scope, say)?;
+        let heard = io::copy(&mut &agent, &mut &client);
+        let _ = client.shutdown(Shutdown::Both);
+        heard.map(drop)
+    })
 }
 
 fn message(from: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
@@ -134,5 +154,38 @@ mod tests {
         let directory = proxy.directory.clone();
         drop(proxy);
         assert!(!directory.exists());
+    }
+
+    struct Guarded(PathBuf);
+
+    impl Agent for Guarded {
+        fn connect(&self) -> io::Result<UnixStream> {
+            UnixStream::connect(&self.0)
+        }
+
+        fn is_guarded(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn sockets_that_their_owner_guards_speak_any_language() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("server");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut said = String::new();
+            client.read_to_string(&mut said).unwrap();
+            client.write_all(said.to_uppercase().as_bytes()).unwrap();
+        });
+        let owner = rbuild_sys::dirfd::current_owner();
+        let proxy = AgentProxy::start(Arc::new(Guarded(path)), scratch.path(), owner, 0o600).unwrap();
+        let mut client = UnixStream::connect(proxy.socket()).unwrap();
+        client.write_all(b"get /").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "GET /");
     }
 }

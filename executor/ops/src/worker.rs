@@ -22,6 +22,7 @@ use crate::build::{Admit, Nested};
 use crate::device::{DeviceGrants, Registry};
 use crate::file::{Draft, Empty, Owners, copy_all};
 use crate::session::Session;
+use crate::source::resolved::Resolved;
 use crate::value::{Local, Ref};
 
 /// Threads that list a context.
@@ -42,6 +43,7 @@ pub struct Worker {
     nested: Option<Nested>,
     /// Layers in a form that may be laid upon anything, by layers that steps wrote.
     portable: Mutex<HashMap<LayerId, LayerId>>,
+    resolved: Resolved,
 }
 
 /// The devices that steps may have.
@@ -76,6 +78,7 @@ impl Worker {
             warned,
             nested: None,
             portable,
+            resolved: Resolved::default(),
         }
     }
 
@@ -130,6 +133,11 @@ impl Worker {
     /// Returns who hears of progress.
     pub fn reporter(&self) -> &Arc<dyn Reporter> {
         &self.reporter
+    }
+
+    /// Returns what sources turned out to be so far.
+    pub(crate) fn resolved(&self) -> &Resolved {
+        &self.resolved
     }
 
     pub(crate) fn store(&self) -> &Store {

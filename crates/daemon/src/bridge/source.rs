@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use rbuild_buildkit_api::gateway::{
-    ResolveImageConfigRequest, ResolveImageConfigResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
+    ChecksumAlgo, ChecksumRequest, ChecksumResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
+    ResolveSourceGitResponse, ResolveSourceHTTPResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
     ResolveSourceMetaResponse,
 };
 use rbuild_graph::policy::{Engine, Policy};
 use rbuild_graph::{Builder, pb, source};
 use rbuild_images::{Mode, Resolved};
 use rbuild_oci::{Digest, Platform, Reference};
-use rbuild_ops::{LayoutImage, OciLayout};
+use rbuild_ops::{Algorithm, LayoutImage, OciLayout};
 use tonic::Code;
 
 use crate::build::Build;
@@ -20,6 +21,8 @@ use crate::solve::policies;
 
 /// The kind of resolver that looks into a client's OCI layout.
 const LAYOUT: i32 = 1;
+/// The longest suffix of a file that is hashed with it, in bytes.
+const MOST_SUFFIX: usize = 4096;
 
 /// Returns an image's digest and configuration.
 pub(super) async fn image_config(
@@ -69,12 +72,22 @@ pub(crate) async fn described(
     request: ResolveSourceMetaRequest,
 ) -> Result<ResolveSourceMetaResponse, Fault> {
     let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
-    let op = request.source.ok_or_else(invalid)?;
+    let op = request.source.clone().ok_or_else(invalid)?;
     let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
     let name = match request.log_name.as_str() {
         "" => format!("resolve image config for {}", op.identifier),
         name => name.to_owned(),
     };
+    let is = |scheme: &str| op.identifier.starts_with(scheme);
+    if is(source::GIT) || is(source::HTTP) || is(source::HTTPS) {
+        return shown(&**build.feed(), &name, "", fetched(build, op, &request)).await;
+    }
+    if is(source::OCI_LAYOUT) {
+        let (digest, image) = shown(&**build.feed(), &name, "", build.worker().layout_metadata(&op, &platform)).await?;
+        let (digest, config) = (digest.to_string(), image.config_bytes.into());
+        let image = Some(ResolveSourceImageResponse { digest, config, attestation_chain: None });
+        return Ok(ResolveSourceMetaResponse { source: Some(op), image, ..ResolveSourceMetaResponse::default() });
+    }
     let id = format!("{}{platform}", op.identifier);
     if let Some(image) = op.identifier.strip_prefix(source::DOCKER_IMAGE) {
         let reference = Reference::parse(image).map_err(|error| Fault::of(&error).context("invalid image name"))?;
@@ -84,7 +97,55 @@ pub(crate) async fn described(
         let source = Some(pb::SourceOp { identifier, attrs: op.attrs });
         return Ok(ResolveSourceMetaResponse { source, image: Some(image), ..ResolveSourceMetaResponse::default() });
     }
-    Err(Fault::new(format!("metadata of `{}` cannot be asked for yet", op.identifier)))
+    // There is nothing to be said of directories.
+    Ok(ResolveSourceMetaResponse { source: Some(op), ..ResolveSourceMetaResponse::default() })
+}
+
+/// Returns what a repository or a file is.
+async fn fetched(
+    build: &Build,
+    op: pb::SourceOp,
+    request: &ResolveSourceMetaRequest,
+) -> Result<ResolveSourceMetaResponse, Fault> {
+    let mut answer = ResolveSourceMetaResponse::default();
+    if op.identifier.starts_with(source::GIT) {
+        let objects = request.git.as_ref().is_some_and(|git| git.return_object);
+        let git = build.worker().git_metadata(&op, objects).await?;
+        answer.git = Some(ResolveSourceGitResponse {
+            checksum: git.object,
+            r#ref: git.name,
+            commit_checksum: git.commit.unwrap_or_default(),
+            commit_object: git.commit_bytes.into(),
+            tag_object: git.tag_bytes.into(),
+        });
+    } else {
+        let asked = request.http.as_ref().and_then(|http| http.checksum_request.as_ref());
+        let suffix = asked.map(suffix).transpose()?;
+        let http = build.worker().http_metadata(&op, suffix).await?;
+        let suffix = asked.map(|asked| asked.suffix.clone()).unwrap_or_default();
+        answer.http = Some(ResolveSourceHTTPResponse {
+            checksum: http.digest.to_string(),
+            filename: http.name,
+            last_modified: http.last_modified.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            checksum_response: http.with_suffix.map(|digest| ChecksumResponse { digest, suffix }),
+        });
+    }
+    answer.source = Some(op);
+    Ok(answer)
+}
+
+/// Reads how a file is to be hashed.
+fn suffix(asked: &ChecksumRequest) -> Result<(Algorithm, Vec<u8>), Fault> {
+    if asked.suffix.len() > MOST_SUFFIX {
+        return Err(Fault::new(format!("checksum suffix exceeds max size {MOST_SUFFIX}")));
+    }
+    let algorithm = match ChecksumAlgo::try_from(asked.algo) {
+        Ok(ChecksumAlgo::Sha256) => Algorithm::Sha256,
+        Ok(ChecksumAlgo::Sha384) => Algorithm::Sha384,
+        Ok(ChecksumAlgo::Sha512) => Algorithm::Sha512,
+        Err(_) => return Err(Fault::new(format!("unsupported checksum algorithm {}", asked.algo))),
+    };
+    Ok((algorithm, asked.suffix.to_vec()))
 }
 
 async fn image_of(
@@ -95,7 +156,7 @@ async fn image_of(
 ) -> Result<(String, ResolveSourceImageResponse), Fault> {
     let resolved = resolve(build, reference, platform, mode).await?;
     let digest = resolved.target.as_ref().map_or(resolved.config_digest, |target| target.digest);
-    let identifier = format!("{}{}", source::DOCKER_IMAGE, resolved.reference);
+    let identifier = format!("{}{reference}", source::DOCKER_IMAGE);
     let image = ResolveSourceImageResponse {
         digest: digest.to_string(),
         config: resolved.config_bytes.clone(),

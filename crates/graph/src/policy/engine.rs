@@ -2,6 +2,7 @@
 
 use super::selector::Prepared;
 use super::{Action, Condition, MatchType, Policy, PolicyError, Rule, Update};
+use crate::source::canonical;
 use crate::{Graph, pb};
 
 /// How often one source may be converted.
@@ -49,6 +50,7 @@ impl Engine {
     /// If the source is denied.
     pub fn evaluate(&mut self, source: &pb::SourceOp) -> Result<Option<pb::SourceOp>, PolicyError> {
         let mut now = source.clone();
+        now.identifier = canonical(&source.identifier);
         for mutations in 0..=MOST_MUTATIONS {
             if !self.round(&mut now)? {
                 return Ok((mutations > 0).then_some(now));

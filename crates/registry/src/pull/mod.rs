@@ -192,7 +192,12 @@ impl Client {
         if let Error::Unreachable { host, .. } | Error::Stalled { host, .. } = &error {
             self.avoid(host);
         }
-        *failed = Some(error);
+        let said = failed.take().filter(Error::is_not_found).map(|refusal| refusal.to_string());
+        *failed = Some(match (said, error) {
+            // A mirror lacks it, which may be all that there is to know.
+            (Some(said), Error::Unreachable { host, reason, .. }) => Error::Unreachable { action: said, host, reason },
+            (_, error) => error,
+        });
         Ok(())
     }
 

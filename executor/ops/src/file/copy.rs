@@ -34,6 +34,15 @@ impl Copy<'_> {
             let parent = target.parent().unwrap_or(Path::new("")).to_owned();
             draft.node(&parent)?.ok_or(TreeError::NotFound { path: parent })?;
         }
+        let missing = |error| match error {
+            FileError::Tree(TreeError::NotFound { path }) => FileError::Missing(path),
+            error => error,
+        };
+        self.copy(source, draft).map_err(missing)
+    }
+
+    fn copy(&self, source: &Arc<dyn FileTree>, draft: &mut Draft) -> Result<(), FileError> {
+        let action = self.action;
         for path in self.sources(&**source)? {
             if action.attempt_unpack_docker_compatibility && self.unpack(&**source, &path, draft)? {
                 continue;

@@ -33,6 +33,9 @@ pub enum FileError {
     /// Something is not a directory that must be one.
     #[error("cannot copy to non-directory: /{}", .0.display())]
     NotDirectory(PathBuf),
+    /// What is to be copied does not exist.
+    #[error("lstat /{}: no such file or directory", .0.display())]
+    Missing(PathBuf),
     /// A file cannot take a directory's place.
     #[error("cannot replace to directory /{} with file", .0.display())]
     FileOverDirectory(PathBuf),

@@ -106,6 +106,10 @@ impl Operation<Ref> for FileOperation {
     }
 
     async fn content_key(&self, _: &Context, index: usize, value: &Ref) -> Result<Option<Digest>, OperationError> {
+        // Nothing can be looked at in nothing: what is copied from it is missed when it is copied.
+        if matches!(value, Ref::Layers(layers) if layers.is_empty()) {
+            return Ok(None);
+        }
         let (worker, value) = (self.worker.clone(), value.clone());
         let copies: Vec<_> = self.copies(index).cloned().collect();
         let digest = blocking(move || {

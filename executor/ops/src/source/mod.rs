@@ -9,7 +9,9 @@ pub(crate) mod image;
 mod layout_tests;
 pub(crate) mod local;
 pub(crate) mod look;
+pub(crate) mod metadata;
 pub(crate) mod oci_layout;
+pub(crate) mod resolved;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -289,6 +289,11 @@ impl LayoutSource {
         Ok(Self { worker, store_id, session, digest, platform, limit, found: OnceCell::new() })
     }
 
+    /// Returns the digest by which the image is asked for, and the image.
+    pub(super) async fn metadata(&self) -> Result<(Digest, LayoutImage), OpsError> {
+        Ok((self.digest, LayoutImage::clone(&self.found().await?.1)))
+    }
+
     async fn found(&self) -> Result<&(Arc<OciLayout>, Arc<LayoutImage>), OpsError> {
         let find = || async {
             let layout = self.worker.session().layout(&self.store_id, self.session.as_deref()).await;

@@ -150,6 +150,15 @@ impl Git {
         action: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<String, OpsError> {
+        Ok(String::from_utf8_lossy(&self.bytes(action, arguments).await?).into_owned())
+    }
+
+    /// Runs a command and returns what it printed, byte for byte.
+    pub(super) async fn bytes<A: AsRef<OsStr>>(
+        &self,
+        action: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<u8>, OpsError> {
         let mut command = self.command();
         command.args(arguments);
         let mut child = Group(command.spawn().map_err(GitError::Start)?);
@@ -158,11 +167,10 @@ impl Git {
         let (printed, complaint) =
             tokio::try_join!(drain(stdout, MOST_OUTPUT), drain(stderr, MOST_COMPLAINT)).map_err(failed)?;
         let status = child.0.wait().await.map_err(failed)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if status.success() && printed.whole {
-            return Ok(text(&printed.bytes));
+            return Ok(printed.bytes);
         }
-        let complaint = match (status.success(), text(&complaint.bytes)) {
+        let complaint = match (status.success(), String::from_utf8_lossy(&complaint.bytes).into_owned()) {
             (true, _) => format!("it printed more than {MOST_OUTPUT} bytes"),
             (false, complaint) if complaint.trim().is_empty() => status.to_string(),
             (false, complaint) => self.remote.redact(complaint.trim()),

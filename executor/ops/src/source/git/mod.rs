@@ -22,6 +22,7 @@ use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use tokio::sync::OnceCell;
 
 use super::attributes::Attributes;
+use super::metadata::GitMetadata;
 use crate::OpsError;
 use crate::ssh::AgentProxy;
 use crate::value::Ref;
@@ -29,10 +30,11 @@ use crate::worker::Worker;
 
 use checkout::Checkout;
 use command::{Git, ssh_command};
-use remote::{Remote, Target, Transport};
+use remote::{Remote, Transport};
 use repository::Repository;
 
 pub use command::GitError;
+pub(super) use remote::Target;
 
 /// A repository ready to be asked.
 pub(crate) struct GitSource {
@@ -49,7 +51,7 @@ pub(crate) struct GitSource {
     header_secret: Option<String>,
     agent: Option<String>,
     known_hosts: Option<String>,
-    target: OnceCell<Target>,
+    target: Arc<OnceCell<Target>>,
 }
 
 /// Git with what it needs for one remote; temporary files go with it.
@@ -84,7 +86,7 @@ impl GitSource {
             Some(other) => return Err(attributes.invalid(format!("invalid mtime `{other}`: checkout or commit"))),
         };
         let directory = clean(directory);
-        let found = Self {
+        let mut found = Self {
             worker,
             remote,
             reference: reference.to_owned(),
@@ -98,9 +100,11 @@ impl GitSource {
             header_secret: attributes.take(attr::AUTH_HEADER_SECRET),
             agent: attributes.take(attr::MOUNT_SSH_SOCK),
             known_hosts: attributes.take(attr::KNOWN_SSH_HOSTS),
-            target: OnceCell::new(),
+            target: Arc::default(),
         };
         attributes.end("git.")?;
+        let question = (&address, reference, &found.checksum, found.fetch_by_commit);
+        found.target = found.worker.resolved().git.place(format!("{question:?}"));
         Ok(found)
     }
 
@@ -110,6 +114,27 @@ impl GitSource {
         let prepared = self.prepare().await?;
         let (repository, commit) = self.fetch(&prepared, target).await?;
         repository.time(&commit).await
+    }
+
+    /// Returns what the source is, with the bytes of its objects if they are wanted.
+    pub(super) async fn metadata(&self, objects: bool) -> Result<GitMetadata, OpsError> {
+        let target = self.target().await?;
+        let mut metadata = GitMetadata {
+            object: target.object.clone(),
+            name: target.name.clone().unwrap_or_else(|| target.object.clone()),
+            commit: target.commit.clone(),
+            commit_bytes: Vec::new(),
+            tag_bytes: Vec::new(),
+        };
+        if objects {
+            let prepared = self.prepare().await?;
+            let (repository, commit) = self.fetch(&prepared, target).await?;
+            metadata.commit_bytes = repository.object("commit", &commit).await?;
+            if commit != target.object {
+                metadata.tag_bytes = repository.object("tag", &target.object).await?;
+            }
+        }
+        Ok(metadata)
     }
 
     async fn target(&self) -> Result<&Target, OpsError> {

@@ -121,7 +121,7 @@ pub(super) fn is_reference(text: &str) -> bool {
 
 /// What a name means at a remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::source) struct Target {
     /// The whole name (`refs/…`); none if a commit was asked for.
     pub(super) name: Option<String>,
     /// A commit, or an annotated tag.

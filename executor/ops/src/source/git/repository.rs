@@ -115,6 +115,11 @@ impl Repository {
         format!("fetching {}", self.git.remote)
     }
 
+    /// Returns the bytes of an object.
+    pub(super) async fn object(&self, kind: &str, id: &str) -> Result<Vec<u8>, OpsError> {
+        self.git.bytes(&format!("reading a {kind}"), ["cat-file", kind, id]).await
+    }
+
     /// Returns when a commit was made, in seconds since 1970.
     pub(super) async fn time(&self, commit: &str) -> Result<i64, OpsError> {
         let shown = self.git.run("reading a commit", ["show", "--no-patch", "--format=%ct", commit]).await?;

@@ -1,13 +1,13 @@
 //! Finding out what an address means now: by its tag if it was fetched before, else by fetching it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
 use rbuild_oci::{Digest, Hasher};
 use rbuild_registry::{Client, Download, Head, Progress, Sink};
-use rbuild_solver::Context;
+use rbuild_tree::compress::decompress;
 use rbuild_tree::{Metadata, Time};
 
 use super::memory::{Memory, Record};
@@ -39,6 +39,41 @@ impl Sink for Spool {
     }
 }
 
+impl Spool {
+    fn new(scratch: &Path) -> Result<Self, OpsError> {
+        let file = tempfile::tempfile_in(scratch).map_err(|error| OpsError::io("making a file", error))?;
+        Ok(Self { file, hasher: Hasher::new(), length: 0 })
+    }
+
+    /// Returns what was sent compressed as it is.
+    async fn decoded(mut self, scratch: &Path) -> Result<Self, OpsError> {
+        let mut plain = Self::new(scratch)?;
+        blocking(move || {
+            let failed = |error| OpsError::io("decompressing a download", error);
+            self.file.rewind().map_err(failed)?;
+            let (_, content) = decompress(BufReader::new(self.file)).map_err(failed)?;
+            plain.take(content, "decompressing a download").map(|()| plain)
+        })
+        .await
+    }
+
+    /// Writes all of `content`.
+    fn take(&mut self, mut content: impl Read, action: &'static str) -> Result<(), OpsError> {
+        let failed = |error| OpsError::io(action, error);
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let length = content.read(&mut chunk).map_err(failed)?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.write(&chunk[..length]).map_err(failed)?;
+            if self.length > MOST_BYTES {
+                return Err(failed(io::Error::other("it is larger than 64 GiB")));
+            }
+        }
+    }
+}
+
 impl From<Record> for Found {
     fn from(record: Record) -> Self {
         Self { digest: record.digest, last_modified: record.last_modified, name: record.name, layer: record.layer }
@@ -47,7 +82,7 @@ impl From<Record> for Found {
 
 impl HttpSource {
     /// Finds the file, in the store or at its server.
-    pub(super) async fn find(&self, context: &Context) -> Result<Found, OpsError> {
+    pub(super) async fn find(&self, progress: Progress) -> Result<Found, OpsError> {
         let memory = Arc::new(Memory::new(self.worker.store(), &self.memory_key()));
         let known = {
             let (memory, worker) = (memory.clone(), self.worker.clone());
@@ -64,7 +99,7 @@ impl HttpSource {
         let client = self.worker.images().client()?.clone();
         let found = match self.unchanged(&client, &file, &known).await? {
             Some(record) => record.into(),
-            None => self.fetch(&client, &file, context, &memory).await?,
+            None => self.fetch(&client, &file, progress, &memory).await?,
         };
         match self.checksum {
             Some(checksum) if found.digest != checksum => {
@@ -75,7 +110,7 @@ impl HttpSource {
     }
 
     /// Whatever decides about the layer and the answer of the server.
-    fn memory_key(&self) -> String {
+    pub(super) fn memory_key(&self) -> String {
         let parts = (&self.address, &self.name, self.mode, self.owner, &self.headers, &self.header_secret);
         serde_json::to_string(&parts).expect("texts and numbers are JSON")
     }
@@ -102,19 +137,20 @@ impl HttpSource {
         &self,
         client: &Client,
         file: &Download,
-        context: &Context,
+        progress: Progress,
         memory: &Arc<Memory>,
     ) -> Result<Found, OpsError> {
         let scratch = self.worker.scratch()?;
-        let spool = tempfile::tempfile_in(&scratch).map_err(|error| OpsError::io("making a file", error))?;
-        let mut spool = Spool { file: spool, hasher: Hasher::new(), length: 0 };
+        let mut spool = Spool::new(&scratch)?;
         let head = if file.host() == CLIENT {
             spool = self.upload(file, spool).await?;
             None
         } else {
-            let progress = Progress::new(context.reporter().clone(), context.vertex(), file.shown());
-            Some(client.download(file, MOST_BYTES, &mut spool, progress).await?)
+            Some(client.download(file, MOST_BYTES, &mut spool, progress).await.map_err(OpsError::download)?)
         };
+        if head.as_ref().and_then(|head| head.header("content-encoding")).is_some_and(|how| how == "gzip") {
+            spool = spool.decoded(&scratch).await?;
+        }
         let layer = Layer {
             name: head.as_ref().map_or_else(|| self.known_name(), |head| self.name_of(head)),
             mode: self.mode,
@@ -131,21 +167,8 @@ impl HttpSource {
     async fn upload(&self, file: &Download, mut spool: Spool) -> Result<Spool, OpsError> {
         let failed = |error| OpsError::io("loading a file from the client", error);
         let offered = self.worker.session().upload(&file.host(), file.path()).await.map_err(failed)?;
-        let mut content = offered.ok_or_else(|| OpsError::NoUpload(file.shown()))?;
-        blocking(move || {
-            let mut chunk = vec![0; 64 << 10];
-            loop {
-                let length = content.read(&mut chunk).map_err(failed)?;
-                if length == 0 {
-                    return Ok(spool);
-                }
-                spool.write(&chunk[..length]).map_err(failed)?;
-                if spool.length > MOST_BYTES {
-                    return Err(failed(io::Error::other("it is larger than 64 GiB")));
-                }
-            }
-        })
-        .await
+        let content = offered.ok_or_else(|| OpsError::NoUpload(file.shown()))?;
+        blocking(move || spool.take(content, "loading a file from the client").map(|()| spool)).await
     }
 
     fn name_of(&self, head: &Head) -> String {

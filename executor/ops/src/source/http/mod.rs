@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rbuild_graph::pb;
 use rbuild_graph::source::attr;
 use rbuild_oci::Digest;
-use rbuild_registry::Download;
+use rbuild_registry::{Download, Progress};
 use rbuild_solver::{CacheMap, Context, Operation, OperationError};
 use rbuild_store::LayerId;
 use tokio::sync::OnceCell;
@@ -40,16 +40,16 @@ pub(crate) struct HttpSource {
     checksum: Option<Digest>,
     headers: Vec<(String, String)>,
     header_secret: Option<String>,
-    found: OnceCell<Found>,
+    found: Arc<OnceCell<Found>>,
 }
 
 /// What the address means.
 #[derive(Debug, Clone)]
-struct Found {
-    digest: Digest,
-    last_modified: Option<i64>,
-    name: String,
-    layer: LayerId,
+pub(crate) struct Found {
+    pub(in crate::source) digest: Digest,
+    pub(in crate::source) last_modified: Option<i64>,
+    pub(in crate::source) name: String,
+    pub(in crate::source) layer: LayerId,
 }
 
 impl HttpSource {
@@ -72,12 +72,36 @@ impl HttpSource {
             }
         }
         attributes.end("http.")?;
-        let (address, found) = (op.identifier.clone(), OnceCell::new());
-        Ok(Self { worker, file, address, name, mode, owner, checksum, headers, header_secret, found })
+        // Servers may have different tags for what is sent compressed, so this is asked alike whenever it is asked.
+        file.header("accept-encoding", "gzip")?;
+        let (address, found) = (op.identifier.clone(), Arc::default());
+        let mut source = Self { worker, file, address, name, mode, owner, checksum, headers, header_secret, found };
+        let question = format!("{}\0{checksum:?}", source.memory_key());
+        source.found = source.worker.resolved().http.place(question);
+        Ok(source)
+    }
+
+    /// Returns the digest that the file must have, if the graph says.
+    pub(super) fn checksum(&self) -> Option<Digest> {
+        self.checksum
+    }
+
+    /// Returns the address without user and query, fit to be shown.
+    pub(super) fn shown(&self) -> String {
+        self.file.shown()
+    }
+
+    /// Returns what the address means, which is found out once in a build.
+    pub(super) async fn found(&self, progress: Progress) -> Result<&Found, OpsError> {
+        self.found.get_or_try_init(|| self.find(progress)).await
+    }
+
+    fn progress(&self, context: &Context) -> Progress {
+        Progress::new(context.reporter().clone(), context.vertex(), self.shown())
     }
 
     /// Returns the name as far as it is known without asking the server.
-    fn known_name(&self) -> String {
+    pub(super) fn known_name(&self) -> String {
         name::safe(self.name.as_deref().unwrap_or(&self.file.file_name()))
     }
 
@@ -95,7 +119,7 @@ impl Operation<Ref> for HttpSource {
         if let Some(checksum) = self.checksum {
             return Ok(CacheMap::source(self.key(checksum, &self.known_name(), None)));
         }
-        let found = self.found.get_or_try_init(|| self.find(context)).await?;
+        let found = self.found(self.progress(context)).await?;
         Ok(CacheMap::source(self.key(found.digest, &found.name, found.last_modified)))
     }
 
@@ -104,7 +128,7 @@ impl Operation<Ref> for HttpSource {
     }
 
     async fn run(&self, context: &Context, _: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let found = self.found.get_or_try_init(|| self.find(context)).await?;
+        let found = self.found(self.progress(context)).await?;
         Ok(vec![Ref::Layers(vec![found.layer])])
     }
 }
