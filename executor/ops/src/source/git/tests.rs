@@ -254,3 +254,20 @@ async fn times_of_commits() {
     let worker: Arc<_> = place.worker(Client::default());
     assert_eq!(worker.commit_time(&local(&path, "#v1", &[])).await.unwrap(), Some(1_700_000_000));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_name_means_is_told_once() {
+    let place = Place::new();
+    let path = repository(&place, "repo", "sha1");
+    let worker: Arc<_> = place.worker(Client::default());
+    let (tag, commit) = (git(&path, &["rev-parse", "v1"]), git(&path, &["rev-parse", "v1^{commit}"]));
+    let told = worker.git_metadata(&local(&path, "#v1", &[]), true).await.unwrap();
+    assert_eq!((told.object.as_str(), told.name.as_str()), (tag.as_str(), "refs/tags/v1"));
+    assert_eq!(told.commit.as_deref(), Some(commit.as_str()));
+    assert!(told.commit_bytes.starts_with(b"tree ") && told.tag_bytes.starts_with(b"object "));
+    git(&path, &["tag", "--force", "v1", "main"]);
+    let again = worker.git_metadata(&local(&path, "#v1", &[]), false).await.unwrap();
+    assert_eq!((again.object, again.commit_bytes), (told.object, Vec::new()), "one build sees one tag");
+    let branch = worker.git_metadata(&local(&path, "", &[]), true).await.unwrap();
+    assert_eq!((branch.name.as_str(), branch.commit, branch.tag_bytes), ("refs/heads/main", None, Vec::new()));
+}

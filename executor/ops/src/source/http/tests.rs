@@ -4,6 +4,7 @@ use rbuild_graph::pb;
 use rbuild_oci::Digest;
 
 use super::HttpSource;
+use crate::Algorithm;
 use crate::source::testing::{Answer, Asked, Client, Done, Place, Server, chain, op, run};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -104,6 +105,22 @@ async fn x51_other_protocols_are_not_followed() {
         let error = fetch(&place, &client, &op(&format!("{}/file", server.address), &[])).await.err().unwrap();
         assert!(error.contains("followed"), "{location}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_sees_one_version() {
+    let place = Place::new();
+    let server = Server::start(|_, count| (200, vec![("ETag", format!("\"{count}\""))], count.to_string())).await;
+    let op = op(&format!("{}/file", server.address), &[]);
+    let worker = place.worker(Client::default());
+    let told = worker.http_metadata(&op, None).await.unwrap();
+    assert_eq!((told.digest, told.name.as_str(), told.last_modified), (Digest::of(b"1"), "file", None));
+    let suffix = Some((Algorithm::Sha256, b"!".to_vec()));
+    let told = worker.http_metadata(&op, suffix).await.unwrap();
+    assert_eq!(told.with_suffix, Some(Digest::of(b"1!").to_string()));
+    let done = run(&worker, &HttpSource::new(worker.clone(), &op).unwrap()).await.unwrap();
+    assert_eq!((done.read("file").as_deref(), server.methods().as_str()), (Some("1"), "GET"));
+    assert_eq!(fetch(&place, &Client::default(), &op).await.unwrap().read("file").as_deref(), Some("3"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
