@@ -43,6 +43,10 @@ where
             described: map.inputs.len(),
         }));
     }
+    if let Some(pin) = &map.pin {
+        // Asked once more after it was given up, it may say the same again.
+        let _ = vertex.pin.set(pin.clone());
+    }
     Ok(Arc::new(map))
 }
 

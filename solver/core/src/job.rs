@@ -1,6 +1,6 @@
 //! The solver and its jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -201,6 +201,13 @@ impl<R: Clone + Send + Sync + 'static> Job<R> {
     /// Returns how the answers about all edges came about, inputs first.
     pub fn explanations(&self) -> Vec<Explanation> {
         self.wanted().vertices.iter().flat_map(|vertex| vertex.explanations()).collect()
+    }
+
+    /// Returns what the sources among the job's vertices resolved themselves to, by vertex.
+    pub fn pins(&self) -> BTreeMap<Digest, String> {
+        let wanted = self.wanted();
+        let pin = |vertex: &Arc<Vertex<R>>| Some((vertex.node.digest, vertex.pin.get()?.clone()));
+        wanted.vertices.iter().filter_map(pin).collect()
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted<R>> {

@@ -45,17 +45,24 @@ pub struct CacheMap {
     pub lifetime: Lifetime,
     /// One for each input of the vertex, in order.
     pub inputs: Vec<InputMap>,
+    /// What a source resolved itself to, such as the digest of an image; see [`Job::pins`](crate::Job::pins).
+    pub pin: Option<String>,
 }
 
 impl CacheMap {
     /// Returns the map of an operation without inputs.
     pub fn source(key: Digest) -> Self {
-        Self { key, lifetime: Lifetime::Stored, inputs: Vec::new() }
+        Self { key, lifetime: Lifetime::Stored, inputs: Vec::new(), pin: None }
     }
 
     /// Returns the map of an operation on `inputs`.
     pub fn new(key: Digest, inputs: Vec<InputMap>) -> Self {
-        Self { key, lifetime: Lifetime::Stored, inputs }
+        Self { key, lifetime: Lifetime::Stored, inputs, pin: None }
+    }
+
+    /// Returns the same map of a source that resolved itself to `pin`.
+    pub fn pinned(self, pin: impl Into<String>) -> Self {
+        Self { pin: Some(pin.into()), ..self }
     }
 
     /// Returns the same map with a key that means nothing to later builds.

@@ -84,6 +84,8 @@ pub(crate) struct Vertex<R> {
     pub(crate) ran: tokio::sync::Mutex<Option<Vec<Valued<R>>>>,
     /// The names of its outputs, if it was done anew.
     pub(crate) renewed: OnceLock<Renewed>,
+    /// What it resolved itself to, if it is a source that says so.
+    pub(crate) pin: OnceLock<String>,
     cache_map: Once<Answer<Arc<CacheMap>>>,
     contents: Vec<Once<Answer<Option<Digest>>>>,
     edges: Mutex<BTreeMap<u32, Arc<EdgeState<R>>>>,
@@ -126,6 +128,7 @@ impl<R: Clone + Send + Sync + 'static> Vertex<R> {
             progress: Arc::new(progress),
             ran: tokio::sync::Mutex::default(),
             renewed: OnceLock::new(),
+            pin: OnceLock::new(),
             cache_map: Once::default(),
             edges: Mutex::default(),
             held: Mutex::default(),

@@ -122,7 +122,8 @@ impl Operation<Ref> for ImageSource {
             Origin::Registry => resolved.layers.iter().map(|layer| Some(layer.digest)).collect(),
             Origin::Store(layers) => self.blobs(layers.clone()).await?,
         };
-        Ok(CacheMap::source(key_of(diff_ids, &blobs)))
+        let digest = resolved.target.as_ref().map_or(resolved.config_digest, |target| target.digest);
+        Ok(CacheMap::source(key_of(diff_ids, &blobs)).pinned(digest.to_string()))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {

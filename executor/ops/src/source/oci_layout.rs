@@ -322,7 +322,7 @@ impl Operation<Ref> for LayoutSource {
         let (_, image) = self.found().await?;
         let diff_ids = &image.config.rootfs.diff_ids[..self.count(image)];
         let blobs: Vec<Option<Digest>> = image.layers.iter().map(|layer| Some(layer.digest)).collect();
-        Ok(CacheMap::source(super::image::key_of(diff_ids, &blobs)))
+        Ok(CacheMap::source(super::image::key_of(diff_ids, &blobs)).pinned(self.digest.to_string()))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {

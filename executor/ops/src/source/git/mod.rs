@@ -288,7 +288,8 @@ impl GitSource {
 #[async_trait]
 impl Operation<Ref> for GitSource {
     async fn cache_map(&self, _: &Context) -> Result<CacheMap, OperationError> {
-        Ok(CacheMap::source(self.key(self.target().await?)))
+        let target = self.target().await?;
+        Ok(CacheMap::source(self.key(target)).pinned(&target.object))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {

@@ -117,10 +117,12 @@ impl Operation<Ref> for HttpSource {
     async fn cache_map(&self, context: &Context) -> Result<CacheMap, OperationError> {
         // A file of known content need not be asked for if something was made of it before.
         if let Some(checksum) = self.checksum {
-            return Ok(CacheMap::source(self.key(checksum, &self.known_name(), None)));
+            let key = self.key(checksum, &self.known_name(), None);
+            return Ok(CacheMap::source(key).pinned(checksum.to_string()));
         }
         let found = self.found(self.progress(context)).await?;
-        Ok(CacheMap::source(self.key(found.digest, &found.name, found.last_modified)))
+        let key = self.key(found.digest, &found.name, found.last_modified);
+        Ok(CacheMap::source(key).pinned(found.digest.to_string()))
     }
 
     async fn content_key(&self, _: &Context, _: usize, _: &Ref) -> Result<Option<Digest>, OperationError> {
