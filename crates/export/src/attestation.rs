@@ -58,8 +58,19 @@ pub enum Kind {
 pub enum Content {
     /// Made by the builder.
     Made(Bytes),
+    /// Made by the builder once the layers are as they leave.
+    Late(Arc<dyn Late>),
     /// A file or directory of these layers, made by a frontend.
     Layers(Vec<LayerId>),
+}
+
+/// Makes a predicate that tells of the result as it leaves.
+pub trait Late: std::fmt::Debug + Send + Sync {
+    /// Returns the predicate.
+    ///
+    /// # Errors
+    /// If what it tells of cannot be read.
+    fn make(&self, images: &Images) -> Result<Bytes, ExportError>;
 }
 
 /// Whom an attestation is about.
@@ -133,6 +144,7 @@ impl Attestation {
     pub(crate) fn read(&self, images: &Images) -> Result<Bytes, ExportError> {
         match &self.content {
             Content::Made(bytes) => Ok(bytes.clone()),
+            Content::Late(late) => late.make(images),
             Content::Layers(layers) => self.file(&*tree(images, layers)?, Path::new(&self.path)),
         }
     }
@@ -249,7 +261,7 @@ pub(crate) fn unbundle(images: &Images, given: &[Attestation]) -> Result<Vec<Att
                 return Err(attestation.refused("attestation does not have set path"));
             }
             Kind::InToto => {
-                let made = matches!(attestation.content, Content::Made(_));
+                let made = !matches!(attestation.content, Content::Layers(_));
                 if attestation.predicate_type.starts_with(PROVENANCE) && !made {
                     return Err(attestation.refused("frontend may not set provenance attestations"));
                 }

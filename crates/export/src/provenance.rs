@@ -4,10 +4,13 @@
 //! [`Attestation`](crate::Attestation) like any other.
 
 mod capture;
+mod late;
 mod materials;
 mod options;
 mod predicate;
 
-pub use capture::{Capture, GitSource, HttpSource, ImageSource, Parameters, Secret, Sources};
+pub use capture::{Capture, GitSource, HttpSource, ImageSource, Parameters, RequestProvenance, Secret, Sources};
+pub use late::LateProvenance;
+pub use materials::{ConfigSource, Material};
 pub use options::{AttestOptions, Mode, ProvenanceOptions, Version};
 pub use predicate::{BuildConfig, BuildStep, Provenance, Run};

@@ -162,7 +162,11 @@ impl BuildResult {
         }
     }
 
-    pub(crate) fn platforms(&self) -> Result<Vec<(String, Platform)>, ExportError> {
+    /// Returns the platforms and their ids, in the order in which the result tells them.
+    ///
+    /// # Errors
+    /// If what it tells is malformed.
+    pub fn platforms(&self) -> Result<Vec<(String, Platform)>, ExportError> {
         match self.metadata.get(PLATFORMS) {
             Some(bytes) => named_platforms(bytes),
             None if self.is_map() => Err(refused("unable to export multiple refs, missing platforms mapping")),

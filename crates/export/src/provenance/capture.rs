@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use rbuild_oci::{Digest, Platform, Reference};
 use serde::Serialize;
 
+use super::materials::{ConfigSource, config_source};
+
+/// What the frontend is told that says more of the host than of the build.
+const OF_HOST: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+
 /// What one result of a build was made of, and how its client asked for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capture {
@@ -37,9 +42,62 @@ pub struct Parameters {
     /// Directories of the client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub locals: Vec<Local>,
+    /// How the frontend's inputs were asked for, if builds of this daemon made them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, RequestProvenance>,
+    /// What the client itself asked for, if a frontend of its own asked for this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Box<RequestProvenance>>,
     /// The version of BuildKit whose behaviour was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility_version: Option<u32>,
+}
+
+/// What was asked for, and where its instructions came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestProvenance {
+    /// Where the instructions came from.
+    pub config_source: ConfigSource,
+    /// What was asked for besides.
+    pub request: Parameters,
+}
+
+impl RequestProvenance {
+    /// Tells the place of the instructions apart from what else a frontend was told.
+    pub fn new(frontend: &str, args: &BTreeMap<String, String>, sources: &Sources) -> Self {
+        let mut args = args.clone();
+        let config_source = config_source(&mut args, sources);
+        let request = Parameters { frontend: frontend.to_owned(), args, ..Parameters::default() };
+        Self { config_source, request }
+    }
+}
+
+impl Parameters {
+    /// Returns what a frontend was told, without what says more of the host than of the build.
+    pub fn filtered(told: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let context = told.get("contextkey").map_or("context", String::as_str);
+        let is_told = |key: &str| !OF_HOST.contains(&key) && !key.starts_with("attest:");
+        let value = |key: &str, value: &String| match key == context || key.starts_with("context:") {
+            true => redacted(value),
+            false => value.clone(),
+        };
+        let args = told.iter().filter(|(key, _)| is_told(key));
+        args.map(|(key, text)| (key.clone(), value(key, text))).collect()
+    }
+
+    /// Removes what is not told in the least that is told; returns whether something was left out that matters.
+    pub(super) fn scrub(&mut self) -> bool {
+        let named = |key: &str| key.starts_with("build-arg:") || key.starts_with("label:");
+        let mut incomplete = self.args.keys().any(|key| named(key));
+        self.args.retain(|key, _| !named(key));
+        self.secrets.clear();
+        self.ssh.clear();
+        for request in self.inputs.values_mut().chain(self.root.as_deref_mut()) {
+            incomplete |= request.request.scrub();
+        }
+        incomplete
+    }
 }
 
 /// A secret or an ssh agent by its id.
@@ -104,6 +162,11 @@ pub struct HttpSource {
 }
 
 impl Capture {
+    /// Returns whether all that came in is told with its digest.
+    pub fn is_complete(&self) -> bool {
+        !self.incomplete && self.sources.local.is_empty()
+    }
+
     /// Adds what another part of the build used; the same thing counts once.
     pub fn merge(&mut self, other: Self) {
         other.sources.images.into_iter().for_each(|image| self.add_image(image));

@@ -10,18 +10,24 @@ use crate::attestation::package_url_of;
 
 /// Something that went into a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Material {
+pub struct Material {
+    /// Its address.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) uri: String,
+    pub uri: String,
+    /// Its digests in hexadecimal, by algorithm.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) digest: BTreeMap<String, String>,
+    pub digest: BTreeMap<String, String>,
 }
 
 /// Where a build's instructions came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ConfigSource {
-    pub(super) material: Material,
-    pub(super) path: String,
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigSource {
+    /// The repository or file.
+    #[serde(flatten)]
+    pub material: Material,
+    /// The path in it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
 }
 
 impl Material {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ExportError;
+use crate::attestation::{Attestation, Content, Kind};
 
 /// How much provenance tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,42 @@ impl AttestOptions {
 }
 
 impl ProvenanceOptions {
+    /// Returns what a build's history keeps: everything, in the newest version.
+    pub fn of_history(builder_id: String) -> Self {
+        Self {
+            mode: Mode::Max,
+            version: Version::V1,
+            builder_id,
+            filename: "provenance.json".to_owned(),
+            reproducible: false,
+            inline_only: false,
+            complete_materials: false,
+        }
+    }
+
+    /// Returns the type of the predicate.
+    pub fn predicate_type(&self) -> &'static str {
+        match self.version {
+            Version::V1 => "https://slsa.dev/provenance/v1",
+            Version::V02 => "https://slsa.dev/provenance/v0.2",
+        }
+    }
+
+    /// Returns the attestation that has this content.
+    pub(super) fn attestation(&self, content: Content) -> Attestation {
+        Attestation {
+            kind: Kind::InToto,
+            metadata: BTreeMap::from([
+                ("reason".to_owned(), b"provenance".to_vec()),
+                ("inline-only".to_owned(), self.inline_only.to_string().into_bytes()),
+            ]),
+            content,
+            path: self.filename.clone(),
+            predicate_type: self.predicate_type().to_owned(),
+            subjects: Vec::new(),
+        }
+    }
+
     fn read(fields: &BTreeMap<String, String>) -> Result<Self, ExportError> {
         let get = |name: &str| fields.get(name).map(String::as_str);
         let flag = |name: &str| match get(name) {

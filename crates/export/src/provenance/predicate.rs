@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_oci::{Platform, json};
+use bytes::Bytes;
+use rbuild_oci::{Descriptor, Platform, json};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::capture::{Capture, Local, Parameters, redacted};
 use super::materials::{ConfigSource, Material, config_source, materials};
 use super::options::{Mode, ProvenanceOptions, Version};
-use crate::attestation::{Attestation, Content, Kind};
+use crate::attestation::{Attestation, Content};
 use crate::config::rfc3339;
 
 const TYPE_V1: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
 const TYPE_V02: &str = "https://mobyproject.org/buildkit@v1";
-/// What the frontend is told that says more of the host than of the build.
-const OF_HOST: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
 
 /// One run of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +69,10 @@ pub struct Provenance {
     pub steps: Option<BuildConfig>,
     /// The text that the steps come from, as BuildKit writes it, for [`Mode::Max`].
     pub source: Option<Value>,
+    /// The layers of each step's outputs, such as `step0:0`, for [`Mode::Max`].
+    pub layers: BTreeMap<String, Vec<Vec<Descriptor>>>,
+    /// What the administrator tells of this builder.
+    pub environment: Map<String, Value>,
 }
 
 /// What both versions tell.
@@ -84,60 +87,60 @@ struct Told {
 }
 
 impl Provenance {
+    /// Checks what the options ask of materials.
+    ///
+    /// # Errors
+    /// If materials have to be complete and are not.
+    pub fn check(&self, options: &ProvenanceOptions) -> Result<(), crate::ExportError> {
+        if !options.complete_materials || self.capture.is_complete() {
+            return Ok(());
+        }
+        let local = self.capture.sources.local.join(", ");
+        let what = if local.is_empty() { "unknown sources".to_owned() } else { format!("local sources: {local}") };
+        Err(crate::ExportError::Result(format!("provenance materials are incomplete: {what}")))
+    }
+
     /// Returns the attestation of this provenance in the form that was asked for.
     ///
     /// # Errors
     /// If materials have to be complete and are not.
     pub fn attestation(&self, options: &ProvenanceOptions) -> Result<Attestation, crate::ExportError> {
+        self.check(options)?;
+        Ok(options.attestation(Content::Made(self.predicate(options))))
+    }
+
+    /// Returns the predicate in the form that was asked for: JSON for people.
+    pub fn predicate(&self, options: &ProvenanceOptions) -> Bytes {
         let told = self.told(options.mode);
-        if options.complete_materials && !told.materials_complete {
-            let local = self.capture.sources.local.join(", ");
-            let what = if local.is_empty() { "unknown sources".to_owned() } else { format!("local sources: {local}") };
-            return Err(crate::ExportError::Result(format!("provenance materials are incomplete: {what}")));
-        }
-        let (predicate_type, predicate) = match options.version {
-            Version::V1 => ("https://slsa.dev/provenance/v1", self.v1(&told, options)),
-            Version::V02 => ("https://slsa.dev/provenance/v0.2", self.v02(&told, options)),
+        let predicate = match options.version {
+            Version::V1 => self.v1(&told, options),
+            Version::V02 => self.v02(&told, options),
         };
-        Ok(Attestation {
-            kind: Kind::InToto,
-            metadata: BTreeMap::from([
-                ("reason".to_owned(), b"provenance".to_vec()),
-                ("inline-only".to_owned(), options.inline_only.to_string().into_bytes()),
-            ]),
-            content: Content::Made(json::to_vec_indented(&predicate).into()),
-            path: options.filename.clone(),
-            predicate_type: predicate_type.to_owned(),
-            subjects: Vec::new(),
-        })
+        json::to_vec_indented(&predicate).into()
     }
 
     fn told(&self, mode: Mode) -> Told {
+        let materials_complete = self.capture.is_complete();
         let mut capture = self.capture.clone();
         capture.sort();
         let mut request = capture.request;
-        let context = request.args.get("contextkey").cloned().unwrap_or_else(|| "context".to_owned());
-        request.args.retain(|key, _| !OF_HOST.contains(&key.as_str()) && !key.starts_with("attest:"));
-        let of_context = |key: &str| key == context || key.starts_with("context:");
-        request.args.iter_mut().filter(|(key, _)| of_context(key)).for_each(|(_, value)| *value = redacted(value));
+        request.args = Parameters::filtered(&request.args);
         let config = config_source(&mut request.args, &capture.sources);
         let vcs = take_vcs(&mut request.args);
         request.locals.extend(capture.sources.local.iter().map(|name| Local { name: name.clone() }));
         let mut request_complete = !request.frontend.is_empty();
         if mode == Mode::Min {
-            let named = |key: &str| key.starts_with("build-arg:") || key.starts_with("label:");
-            request_complete &= !request.args.keys().any(|key| named(key));
-            request.args.retain(|key, _| !named(key));
-            request.secrets.clear();
-            request.ssh.clear();
+            request_complete &= !request.scrub();
         }
-        let materials_complete = !capture.incomplete && capture.sources.local.is_empty();
         let mut metadata = serde_json::Map::new();
         if !vcs.is_empty() {
             metadata.insert("vcs".to_owned(), serde_json::json!(vcs));
         }
         if let Some(source) = self.source.clone().filter(|_| mode == Mode::Max) {
             metadata.insert("source".to_owned(), source);
+        }
+        if mode == Mode::Max && !self.layers.is_empty() {
+            metadata.insert("layers".to_owned(), serde_json::json!(self.layers));
         }
         Told {
             config,
@@ -154,12 +157,18 @@ impl Provenance {
         self.steps.as_ref().filter(|_| options.mode == Mode::Max)
     }
 
+    fn add_environment(&self, object: &mut Value) {
+        if let Some(fields) = object.as_object_mut() {
+            fields.extend(self.environment.clone());
+        }
+    }
+
     fn v1(&self, told: &Told, options: &ProvenanceOptions) -> Value {
-        let mut config = serde_json::json!(told.config.material);
-        insert(&mut config, "path", (!told.config.path.is_empty()).then_some(&told.config.path));
+        let config = serde_json::json!(told.config);
         let mut internal = serde_json::json!({ "builderPlatform": self.platform.to_string() });
         insert(&mut internal, "dockerfileVersion", self.dockerfile_version.as_ref());
         insert(&mut internal, "buildConfig", self.steps(options));
+        self.add_environment(&mut internal);
         let mut definition = serde_json::json!({ "buildType": TYPE_V1 });
         insert(&mut definition, "resolvedDependencies", Some(&told.materials).filter(|all| !all.is_empty()));
         insert(
@@ -190,6 +199,7 @@ impl Provenance {
         insert(&mut config, "entryPoint", (!told.config.path.is_empty()).then_some(&told.config.path));
         let mut environment = serde_json::json!({ "platform": self.platform.to_string() });
         insert(&mut environment, "dockerfileVersion", self.dockerfile_version.as_ref());
+        self.add_environment(&mut environment);
         let mut predicate = serde_json::json!({ "builder": { "id": options.builder_id }, "buildType": TYPE_V02 });
         insert(&mut predicate, "materials", Some(&told.materials).filter(|all| !all.is_empty()));
         let invocation =

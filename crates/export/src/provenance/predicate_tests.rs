@@ -39,6 +39,8 @@ fn provenance(args: &[(&str, &str)], local: bool) -> Provenance {
             digest_mapping: BTreeMap::new(),
         }),
         source: None,
+        layers: BTreeMap::new(),
+        environment: Map::new(),
     }
 }
 
