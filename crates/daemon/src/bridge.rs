@@ -96,10 +96,11 @@ impl LLBBridge for Bridge {
             return Err(Fault::new("final results are returned by Return").into());
         }
         let evaluate = asked.evaluate;
-        let outcome = self.engine.solve(&build, Asked::of_frontend(asked)?).await?;
+        let outcome = self.engine.solve(&build, build.scope(), Asked::of_frontend(asked)?).await?;
         if evaluate {
             build.make(outcome.results()).await?;
         }
+        build.scope().publish(&outcome.results());
         if is_old && matches!(outcome.refs, Refs::Many(_)) {
             return Err(Fault::new("solve did not return default result").into());
         }

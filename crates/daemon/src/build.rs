@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
+use rbuild_buildkit_api::control;
+use rbuild_export::provenance::LateProvenance;
 use rbuild_graph::policy::Policy;
 use rbuild_graph::{Entitlements, pb};
 use rbuild_oci::Digest;
@@ -12,6 +14,7 @@ use rbuild_solver::Solved;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::attest::{Origin, Scope};
 use crate::bridge::container::Containers;
 use crate::caches::{Asked, Caches};
 use crate::config::Entitlement;
@@ -74,12 +77,30 @@ pub(crate) struct Build {
     caches: Arc<Caches>,
     feed: Arc<Feed>,
     judge: Option<Arc<Judge>>,
+    scope: Arc<Scope>,
+    origin: Origin,
     results: Mutex<Results>,
+    made: Mutex<Made>,
     containers: Containers,
     returned: watch::Sender<Option<Result<Outcome, Fault>>>,
     canceled: CancellationToken,
     /// Lets go of what the build holds of the store; the last to be dropped.
     _stay: Option<Stay>,
+}
+
+/// What a build made, for its history: also of one that fails later.
+#[derive(Default)]
+pub(crate) struct Made {
+    /// How results came to be: the one result, and those by name.
+    pub(crate) provenance: BTreeMap<Option<String>, LateProvenance>,
+    /// What exporters made, by their positions.
+    pub(crate) exported: BTreeMap<i64, control::Descriptor>,
+}
+
+/// Who asked for a build, and when.
+pub(crate) struct Asker {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) origin: Origin,
 }
 
 #[derive(Default)]
@@ -91,13 +112,18 @@ struct Results {
 impl Build {
     pub(crate) fn new(
         mut begun: Begun,
+        asker: Asker,
         worker: Arc<Worker>,
         caches: Caches,
         feed: Arc<Feed>,
         judge: Option<Judge>,
         stay: Stay,
     ) -> Arc<Self> {
+        let Asker { scope, origin } = asker;
         Arc::new(Self {
+            scope,
+            origin,
+            made: Mutex::default(),
             inputs: std::mem::take(&mut begun.inputs),
             depth: 0,
             begun: Arc::new(begun),
@@ -122,6 +148,9 @@ impl Build {
         Ok(Arc::new(Self {
             inputs,
             depth: self.depth + 1,
+            scope: self.scope.clone(),
+            origin: self.origin.clone(),
+            made: Mutex::default(),
             begun: self.begun.clone(),
             worker: self.worker.clone(),
             caches: self.caches.clone(),
@@ -173,6 +202,20 @@ impl Build {
 
     pub(crate) fn caches(&self) -> &Caches {
         &self.caches
+    }
+
+    /// Returns the client's own scope.
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Returns what the build has made.
+    pub(crate) fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all that is done for the build.

@@ -20,11 +20,13 @@ use rbuild_remote::{
     Registry, Solution, strike,
 };
 use rbuild_session::{ClientContent, LOOKUP, Sessions};
-use rbuild_solver::{Job, Solver};
+use rbuild_solver::{Edge, Explanation, Job, Solver};
 use rbuild_store::LayerId;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::attest;
 use crate::fault::Fault;
+use crate::lazy::Lazy;
 
 /// The most caches that a build looks into or writes.
 const MAX_CACHES: usize = 100;
@@ -158,6 +160,14 @@ impl Caches {
     pub(crate) fn strike(&self, looking: &Looking) -> Result<bool, Fault> {
         let mut struck = self.struck.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         strike(&self.images, looking.imports.as_ref(), &mut struck, &self.reporter).map_err(|error| Fault::of(&error))
+    }
+
+    /// Returns the layers of the steps that a result stands on, as far as they are kept.
+    pub(crate) async fn layers(&self, lazy: &Lazy) -> Result<BTreeMap<Edge, Vec<LayerId>>, Fault> {
+        let looking = self.looking(lazy.imports()).await;
+        let is_of = |explanation: &Explanation| lazy.graph().vertex(&explanation.vertex).is_some();
+        let explanations: Vec<_> = looking.job.explanations().into_iter().filter(is_of).collect();
+        attest::layers(self.images.store(), &**self.solver.cache(), &explanations).await
     }
 
     fn exports(&self, looking: &Looking) -> Exports {

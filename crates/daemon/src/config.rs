@@ -3,6 +3,7 @@
 //! [`Config::load`] reads the TOML of BuildKit's daemon. Of each key there it is decided whether it is honoured, asks
 //! for what is so anyway, or is refused by its name and line; see [`file`].
 
+mod environment;
 pub mod file;
 pub mod gc;
 mod reader;
@@ -19,6 +20,7 @@ use crate::address::Address;
 use crate::listen::TlsFiles;
 use crate::log::Level;
 
+pub use environment::environment;
 pub use gc::{Gc, GcPolicy};
 pub use reader::ConfigError;
 pub use registry::{KeyPair, Registry};
@@ -47,6 +49,8 @@ pub struct Config {
     pub worker: Worker,
     /// What is kept of finished builds.
     pub history: HistoryLimits,
+    /// Where JSON documents lie that are added to the provenance of builds; none for the usual place.
+    pub provenance_env_dir: Option<PathBuf>,
     /// Devices.
     pub cdi: Cdi,
     /// Frontends.

@@ -15,6 +15,7 @@ use rbuild_ops::{OpsError, Ref, Worker};
 use serde_json::json;
 use tonic::Code;
 
+use crate::attest::Scope;
 use crate::bridge::source;
 use crate::build::{Build, Terms};
 use crate::caches;
@@ -34,8 +35,13 @@ pub(crate) enum Lowered {
 
 impl Engine {
     /// Lets the Dockerfile frontend answer.
-    pub(crate) async fn dockerfile(&self, build: &Arc<Build>, asked: &Asked) -> Result<Lowered, Fault> {
-        let host = BuildHost(build.clone());
+    pub(crate) async fn dockerfile(
+        &self,
+        build: &Arc<Build>,
+        scope: &Arc<Scope>,
+        asked: &Asked,
+    ) -> Result<Lowered, Fault> {
+        let host = BuildHost { build: build.clone(), scope: scope.clone() };
         let session = Some(build.begun().session.as_str()).filter(|session| !session.is_empty());
         let question = rbuild_builtin::Asked {
             attributes: &asked.attributes,
@@ -122,7 +128,10 @@ fn fault(error: &BuiltinError) -> Fault {
 }
 
 /// The host of a frontend of this program.
-struct BuildHost(Arc<Build>);
+struct BuildHost {
+    build: Arc<Build>,
+    scope: Arc<Scope>,
+}
 
 fn host_error(fault: Fault) -> HostError {
     Arc::new(fault)
@@ -131,12 +140,13 @@ fn host_error(fault: Fault) -> HostError {
 #[async_trait]
 impl Host for BuildHost {
     async fn solve(&self, definition: &Definition) -> Result<Arc<dyn Files>, HostError> {
-        let lazy = self.0.load(&definition.to_pb()).map_err(host_error)?;
+        let lazy = self.build.load(&definition.to_pb()).map_err(host_error)?;
+        self.scope.add_results(lazy.clone()).map_err(host_error)?;
         let value = match lazy {
-            Some(lazy) => self.0.solve(&lazy).await.map_err(host_error)?.value.clone(),
+            Some(lazy) => self.build.solve(&lazy).await.map_err(host_error)?.value.clone(),
             None => Ref::Layers(Vec::new()),
         };
-        Ok(Arc::new(ResultFiles { worker: self.0.worker().clone(), value }))
+        Ok(Arc::new(ResultFiles { worker: self.build.worker().clone(), value }))
     }
 
     async fn resolve_image(
@@ -150,13 +160,14 @@ impl Host for BuildHost {
         let id = format!("docker-image://{reference}{platform}");
         let resolved = async {
             let op = pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() };
-            let admitted = source::admitted(&self.0, &[], op, Some(platform.into())).await?;
+            let admitted = source::admitted(&self.build, &[], op, Some(platform.into())).await?;
             let name = admitted.identifier.strip_prefix("docker-image://");
             let name = name.ok_or_else(|| Fault::new(format!("ref {reference} is no image by the source policy")))?;
             let reference = Reference::parse(name).map_err(|error| Fault::of(&error).context("invalid image name"))?;
-            source::resolve(&self.0, &reference, platform, mode).await
+            source::resolve(&self.build, &reference, platform, mode).await
         };
-        let resolved = self::shown(&**self.0.feed(), shown, &id, resolved).await.map_err(host_error)?;
+        let resolved = self::shown(&**self.build.feed(), shown, &id, resolved).await.map_err(host_error)?;
+        self.scope.add_image(source::material(&resolved.reference, platform, &resolved));
         Ok(ResolvedImage {
             reference: resolved.reference.clone(),
             config: resolved.config_bytes.to_vec(),
@@ -171,18 +182,18 @@ impl Host for BuildHost {
         platform: &Platform,
         shown: &str,
     ) -> Result<ResolvedLayout, HostError> {
-        let image = source::layout_image(&self.0, store, None, digest, platform);
-        let image = self::shown(&**self.0.feed(), shown, "", image).await.map_err(host_error)?;
+        let image = source::layout_image(&self.build, store, None, digest, platform);
+        let image = self::shown(&**self.build.feed(), shown, "", image).await.map_err(host_error)?;
         Ok(ResolvedLayout { config: image.config_bytes, image: image.config })
     }
 
     async fn source_time(&self, source: &pb::SourceOp, shown: &str) -> Result<Option<i64>, HostError> {
-        let time = source::time(&self.0, source);
-        self::shown(&**self.0.feed(), shown, "", time).await.map_err(host_error)
+        let time = source::time(&self.build, source);
+        self::shown(&**self.build.feed(), shown, "", time).await.map_err(host_error)
     }
 
     fn warn(&self, warning: Warning) {
-        self.0.feed().warn(VertexWarning {
+        self.build.feed().warn(VertexWarning {
             vertex: warning.vertex.to_string(),
             level: warning.level,
             short: warning.short.into(),

@@ -18,7 +18,8 @@ use rbuild_snapshot::Roots;
 use rbuild_solver::{Locks, Settings, Solver, SqliteCache};
 use tokio_util::sync::CancellationToken;
 
-use crate::build::{Begun, Build};
+use crate::attest::{Origin, Producers, Scope};
+use crate::build::{Asker, Begun, Build};
 use crate::builds::Builds;
 use crate::caches::Caches;
 use crate::config::{Entitlement, Frontends, HistoryLimits};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub parallelism: Option<NonZeroUsize>,
     /// What is kept of finished builds.
     pub history: HistoryLimits,
+    /// What the provenance of all builds tells of this builder besides.
+    pub environment: serde_json::Map<String, serde_json::Value>,
     /// Ends the daemon.
     pub stop: CancellationToken,
 }
@@ -80,6 +83,7 @@ pub struct Engine {
     sessions: Sessions,
     history: History,
     tenancy: Arc<Tenancy>,
+    producers: Arc<Producers>,
 }
 
 impl Engine {
@@ -99,7 +103,8 @@ impl Engine {
             results,
             Settings { locks, parallelism: parts.parallelism, ..Settings::default() },
         );
-        Ok(Self { parts, solver, builds: Arc::default(), sessions: Sessions::new(), history, tenancy })
+        let (builds, producers) = (Arc::default(), Arc::default());
+        Ok(Self { parts, solver, builds, sessions: Sessions::new(), history, tenancy, producers })
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -124,11 +129,16 @@ impl Engine {
 
     /// Begins a build; nothing is done yet.
     pub(crate) fn begin(&self, request: &SolveRequest) -> Result<Arc<Build>, Fault> {
+        let asked = Asked::of_client(request)?;
+        let asker = Asker {
+            scope: Scope::of_client(asked.request(), self.producers.clone()),
+            origin: Origin::new(&request.r#ref, self.parts.environment.clone()),
+        };
         let begun = Begun {
             policies: policies(request.source_policy.as_slice())?,
             id: request.r#ref.clone(),
             session: request.session.clone(),
-            is_driven: Asked::of_client(request)?.is_driven(),
+            is_driven: asked.is_driven(),
             inputs: request.frontend_inputs.clone(),
             granted: granted(&request.entitlements, &self.parts.entitlements)?,
         };
@@ -148,7 +158,7 @@ impl Engine {
         let judge = Judge::new(&self.sessions, &request.source_policy_session);
         let (sessions, session) = (self.sessions.clone(), begun.session.clone());
         let caches = Caches::new(worker.images().clone(), self.solver.clone(), feed.clone(), sessions, session);
-        Ok(Build::new(begun, worker, caches, feed, judge, stay))
+        Ok(Build::new(begun, asker, worker, caches, feed, judge, stay))
     }
 
     pub(crate) fn builds(&self) -> &Arc<Builds> {

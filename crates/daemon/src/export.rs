@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use futures::future::{BoxFuture, try_join_all};
 use rbuild_buildkit_api::control::{self, SolveRequest};
@@ -12,11 +14,13 @@ use rbuild_export::{
     Asker, Attestation, Blob, BuildResult, Destination, DirectoryMode, Documents, ExportError, Exporter, Output,
     OutputKind, OutputSpec, Refs as Layers, StoredImages, Subject, TarStream,
 };
+use rbuild_oci::Descriptor;
 use rbuild_remote::{ExportSpec, Solution, Target};
 use rbuild_session::{LOOKUP, Session};
 use rbuild_store::LayerId;
 use rbuild_tree::FileTree;
 
+use crate::attest::Attested;
 use crate::build::Build;
 use crate::caches::Looking;
 use crate::destination::ClientDestination;
@@ -51,9 +55,9 @@ impl Engine {
         build: &'a Arc<Build>,
         outputs: &'a [Output],
         caches: &'a [ExportSpec],
-        outcome: &'a Outcome,
+        attested: &'a Attested,
     ) -> BoxFuture<'a, Result<Told, Fault>> {
-        self.exported(build, outputs, caches, outcome).boxed()
+        self.exported(build, outputs, caches, attested).boxed()
     }
 
     async fn exported(
@@ -61,8 +65,9 @@ impl Engine {
         build: &Arc<Build>,
         outputs: &[Output],
         caches: &[ExportSpec],
-        outcome: &Outcome,
+        attested: &Attested,
     ) -> Result<Told, Fault> {
+        let outcome = &attested.outcome;
         let mut told = Told::new();
         for (key, value) in outcome.metadata.iter().filter(|(key, _)| key.starts_with("frontend.")) {
             told.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
@@ -70,7 +75,11 @@ impl Engine {
         if outputs.is_empty() && caches.is_empty() {
             return Ok(told);
         }
-        let result = Arc::new(result(build, outcome).boxed().await?);
+        let mut result = result(build, outcome).boxed().await?;
+        for (id, provenance) in &attested.provenance {
+            result.attestations.entry(id.clone()).or_default().push(provenance.clone());
+        }
+        let result = Arc::new(result);
         let looking = looking(build, outcome).boxed().await;
         let solutions = solutions(&looking, outcome, &result);
         let exporter = Exporter {
@@ -96,7 +105,10 @@ impl Engine {
             exporting.push(exported.boxed());
         }
         let mut pushed = Vec::new();
-        for one in try_join_all(exporting).await? {
+        for (position, one) in try_join_all(exporting).await?.into_iter().enumerate() {
+            if let (Some(descriptor), Ok(position)) = (root(&one.response), i64::try_from(position)) {
+                build.made().exported.insert(position, descriptor);
+            }
             told.extend(one.response);
             let Some(push) = one.push else { continue };
             pushed.push(async move { push.finish().await.map_err(|error| Fault::of(&error)) }.boxed());
@@ -146,6 +158,18 @@ impl Destination for Nowhere {
     fn content(&self, _: &mut dyn Iterator<Item = Blob<'_>>, _: &Documents) -> Result<(), ExportError> {
         Self::refusal()
     }
+}
+
+/// Returns the manifest or index that an exporter made, if it tells one.
+fn root(response: &Told) -> Option<control::Descriptor> {
+    let text = STANDARD.decode(response.get("containerimage.descriptor")?).ok()?;
+    let found: Descriptor = rbuild_oci::json::from_slice(&text).ok()?;
+    Some(control::Descriptor {
+        media_type: found.media_type,
+        digest: found.digest.to_string(),
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        annotations: found.annotations,
+    })
 }
 
 /// Returns the job that made the results.

@@ -16,6 +16,7 @@ mod keep;
 pub mod log;
 mod recording;
 mod rows;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

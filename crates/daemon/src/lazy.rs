@@ -1,14 +1,16 @@
 //! Results that are made when somebody asks for them.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use rbuild_export::provenance::Capture;
 use rbuild_graph::policy::{Engine, Policy, PolicyError};
 use rbuild_graph::{Definition, Graph, pb};
 use rbuild_ops::{Ref, Worker, resolve};
 use rbuild_solver::{Edge, Solved};
-use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+use crate::attest;
 use crate::build::Build;
 use crate::caches::{Asked, Looking};
 use crate::fault::Fault;
@@ -22,6 +24,8 @@ pub(crate) struct Lazy {
     imports: Vec<Asked>,
     operations: rbuild_solver::Graph<Ref>,
     solved: OnceCell<Result<Solved<Ref>, Fault>>,
+    /// What it was made of, once it is.
+    captured: OnceLock<Capture>,
 }
 
 impl Lazy {
@@ -48,6 +52,7 @@ impl Lazy {
             imports: imports.to_vec(),
             operations,
             solved: OnceCell::new(),
+            captured: OnceLock::new(),
         }))
     }
 
@@ -81,12 +86,20 @@ impl Lazy {
             let looking = caches.looking(&self.imports).await;
             loop {
                 let solved = attempt(&looking, &self.graph, &self.operations).await;
+                if solved.is_ok() {
+                    self.captured.get_or_init(|| attest::capture(&self.graph, &looking.job.pins()));
+                }
                 if solved.is_ok() || !caches.strike(&looking)? {
                     return solved;
                 }
             }
         });
         solved.await.as_ref().map_err(Fault::clone)
+    }
+
+    /// Returns what the result was made of; none if it was not made.
+    pub(crate) fn capture(&self) -> Option<Capture> {
+        self.captured.get().cloned()
     }
 
     /// Solves what the client's session makes of the graph.
@@ -96,6 +109,9 @@ impl Lazy {
         let looking = build.caches().looking(&self.imports).await;
         loop {
             let solved = attempt(&looking, &graph, &operations).await;
+            if solved.is_ok() {
+                self.captured.get_or_init(|| attest::capture(&graph, &looking.job.pins()));
+            }
             if solved.is_ok() || !build.caches().strike(&looking)? {
                 return solved;
             }

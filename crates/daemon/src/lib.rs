@@ -5,6 +5,7 @@
 //! environment is read by whoever starts the daemon, never here, and nothing here writes to a terminal: see
 //! [`log::Log`].
 
+mod attest;
 mod bridge;
 mod build;
 mod builds;

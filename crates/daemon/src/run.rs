@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use rbuild_buildkit_api::control::{BuildHistoryRecord, CacheOptionsEntry, Exporter, SolveRequest};
 use rbuild_buildkit_api::worker::WorkerRecord;
+use rbuild_export::attestation::Late;
+use rbuild_export::provenance::AttestOptions;
 
 use rbuild_ops::DeviceGrants;
 
-use crate::build::Build;
+use crate::attest;
+use crate::build::{Build, Made};
 use crate::caches;
 use crate::config::Entitlement;
 use crate::engine::Engine;
@@ -17,6 +20,11 @@ use crate::fault::Fault;
 use crate::history::{Outcome, Recording};
 use crate::solve::Asked;
 use crate::verify;
+
+/// The type of attestations that the history keeps.
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+/// The annotation that says what is attested.
+const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
 impl Engine {
     /// Carries out a build. It ends early when the returned future is dropped.
@@ -58,15 +66,21 @@ impl Engine {
         let mut asked_for = outputs(&request.exporters, request)?;
         let exports = request.cache.iter().flat_map(|cache| cache.exports.clone());
         let exports = caches::exports(&caches::asked(exports)?)?;
+        let attest = AttestOptions::parse(&request.frontend_attrs).map_err(|error| Fault::of(&error))?;
         let asked = Asked::of_client(request)?;
         let outcome = match asked.is_driven() {
             true => build.returned().await?,
-            false => self.solve(build, asked).await?,
+            false => self.solve(build, build.scope(), asked).await?,
         };
         build.make(outcome.results()).await?;
         verify::platforms(build, request, &outcome)?;
-        asked_for.extend(outputs(&self.chosen(build, request, &outcome).await?, request)?);
-        let told = self.export(build, &asked_for, &exports, &outcome).await?;
+        if !request.internal {
+            let provenance = attest::of_history(build, &attest, &outcome).await?;
+            build.made().provenance = provenance;
+        }
+        let attested = attest::attested(build, &attest, outcome).await?;
+        asked_for.extend(outputs(&self.chosen(build, request, &attested.outcome).await?, request)?);
+        let told = self.export(build, &asked_for, &exports, &attested).await?;
         self.tell(build, request, &told).await?;
         Ok(told)
     }
@@ -89,13 +103,37 @@ async fn remember(mut recording: Recording, build: Arc<Build>, done: Result<Told
         Ok(told) => Outcome { exporter_response: told, ..Outcome::default() },
         Err(fault) => Outcome { error: Some(fault.to_rpc()), ..Outcome::default() },
     };
-    let feed = Arc::clone(build.feed());
     // A build without a record is a build nevertheless.
     let _ = tokio::task::spawn_blocking(move || {
-        feed.so_far().iter().try_for_each(|status| recording.push(status))?;
+        build.feed().so_far().iter().try_for_each(|status| recording.push(status))?;
+        let made = std::mem::take(&mut *build.made());
+        let outcome = with_made(&recording, &build, made, outcome);
         recording.finish(outcome)
     })
     .await;
+}
+
+/// Adds what a build made to its outcome. What cannot be written any more is left out.
+fn with_made(recording: &Recording, build: &Build, made: Made, mut outcome: Outcome) -> Outcome {
+    for (id, provenance) in made.provenance {
+        let written = provenance.make(build.worker().images()).ok();
+        let attached = written.and_then(|bytes| recording.attach(IN_TOTO, &bytes).ok());
+        let Some(mut descriptor) = attached else { continue };
+        let kind = provenance.options.predicate_type().to_owned();
+        descriptor.annotations.insert(PREDICATE_TYPE.to_owned(), kind);
+        let info = match id {
+            None => outcome.result.get_or_insert_default(),
+            Some(id) => outcome.results.entry(id).or_default(),
+        };
+        info.attestations.push(descriptor);
+    }
+    if let Some((_, first)) = made.exported.first_key_value() {
+        let info = outcome.result.get_or_insert_default();
+        // Old clients know of one result.
+        info.result_deprecated = Some(first.clone());
+        info.results = made.exported;
+    }
+    outcome
 }
 
 /// Puts what old clients say into today's words.

@@ -13,6 +13,7 @@ use rbuild_graph::pb;
 use rbuild_graph::policy::PolicyError;
 use rbuild_lower::is_built_in;
 
+use crate::attest::{Request, Scope};
 use crate::build::{Build, Terms};
 use crate::caches;
 use crate::dockerfile::Lowered;
@@ -61,13 +62,29 @@ impl Asked {
     /// Reads what a client asks.
     pub(crate) fn of_client(request: &control::SolveRequest) -> Result<Self, Fault> {
         let imports = request.cache.iter().flat_map(|cache| cache.imports.clone());
-        Ok(Self {
+        let mut asked = Self {
             terms: Terms { policies: Vec::new(), imports: caches::asked(imports)? },
             definition: request.definition.clone(),
             frontend: request.frontend.clone(),
             attributes: request.frontend_attrs.clone(),
             inputs: request.frontend_inputs.clone(),
-        })
+        };
+        // Whoever asks for this frontend as an image means the frontend, unless the image is one of the inputs.
+        let names_another = |key: &String| {
+            let rest = key.strip_prefix("context:dockerfile.v0");
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let is_ours = asked.attributes.get(SOURCE).is_some_and(|source| source == DOCKERFILE);
+        if asked.frontend == GATEWAY && is_ours && !asked.attributes.keys().any(names_another) {
+            asked.frontend = DOCKERFILE.to_owned();
+            asked.attributes.remove(SOURCE);
+        }
+        Ok(asked)
+    }
+
+    /// Returns what is asked for, as provenance tells it.
+    pub(crate) fn request(&self) -> Request {
+        Request { frontend: self.frontend.clone(), attributes: self.attributes.clone(), inputs: self.inputs.clone() }
     }
 
     /// Whether the client's own frontend is to say what is built.
@@ -81,12 +98,30 @@ impl Engine {
     pub(crate) fn solve<'a>(
         self: &'a Arc<Self>,
         build: &'a Arc<Build>,
+        scope: &'a Arc<Scope>,
         asked: Asked,
     ) -> BoxFuture<'a, Result<Outcome, Fault>> {
-        self.solved(build, asked).boxed()
+        async move {
+            let inner = match asked.frontend.is_empty() {
+                true => None,
+                false => Some(scope.of_frontend(asked.request())),
+            };
+            let outcome = self.solved(build, inner.as_ref().unwrap_or(scope), asked).await?;
+            inner.as_ref().unwrap_or(scope).add_results(outcome.results())?;
+            if let Some(inner) = inner {
+                scope.add_inner(inner)?;
+            }
+            Ok(outcome)
+        }
+        .boxed()
     }
 
-    async fn solved(self: &Arc<Self>, build: &Arc<Build>, mut asked: Asked) -> Result<Outcome, Fault> {
+    async fn solved(
+        self: &Arc<Self>,
+        build: &Arc<Build>,
+        scope: &Arc<Scope>,
+        mut asked: Asked,
+    ) -> Result<Outcome, Fault> {
         let definition = asked.definition.take().filter(|definition| !definition.def.is_empty());
         match (definition, asked.frontend.as_str()) {
             (Some(_), frontend) if !frontend.is_empty() => {
@@ -98,11 +133,11 @@ impl Engine {
             (None, "") => Ok(Outcome::default()),
             (None, DOCKERFILE) if !self.parts().frontends.dockerfile => Err(disabled(DOCKERFILE)),
             (None, GATEWAY) if !self.parts().frontends.gateway => Err(disabled(GATEWAY)),
-            (None, DOCKERFILE) => self.with_dockerfile(build, asked).await,
+            (None, DOCKERFILE) => self.with_dockerfile(build, scope, asked).await,
             (None, GATEWAY) => {
                 let source = asked.attributes.remove(SOURCE).unwrap_or_default();
                 if source == DOCKERFILE || is_built_in(&source) {
-                    return self.with_dockerfile(build, asked).await;
+                    return self.with_dockerfile(build, scope, asked).await;
                 }
                 self.run_frontend(build, ImageFrontend::new(source, asked)).await
             }
@@ -110,8 +145,13 @@ impl Engine {
         }
     }
 
-    async fn with_dockerfile(self: &Arc<Self>, build: &Arc<Build>, asked: Asked) -> Result<Outcome, Fault> {
-        match build.unless_canceled(self.dockerfile(build, &asked)).await? {
+    async fn with_dockerfile(
+        self: &Arc<Self>,
+        build: &Arc<Build>,
+        scope: &Arc<Scope>,
+        asked: Asked,
+    ) -> Result<Outcome, Fault> {
+        match build.unless_canceled(self.dockerfile(build, scope, &asked)).await? {
             Lowered::Outcome(outcome) => Ok(outcome),
             Lowered::Forward(forward) => {
                 let (source, asker) = (forward.source, forward.asker);

@@ -15,6 +15,9 @@ use crate::usage::{self, UsageError};
 /// capabilities; this is for people.
 const VERSION: &str = concat!("v0.32.0+rbuild.", env!("CARGO_PKG_VERSION"));
 
+/// The version of BuildKit's Dockerfile frontend whose syntax the built-in one reads.
+pub(crate) const DOCKERFILE_VERSION: &str = "1.26";
+
 /// The names of labels begin with it.
 const LABEL: &str = "org.mobyproject.buildkit.worker.";
 
@@ -24,7 +27,7 @@ pub fn buildkit_version() -> BuildkitVersion {
         package: "rbuild".to_owned(),
         version: VERSION.to_owned(),
         revision: env!("CARGO_PKG_VERSION").to_owned(),
-        dockerfile_version: String::new(),
+        dockerfile_version: DOCKERFILE_VERSION.to_owned(),
     }
 }
 

@@ -228,9 +228,7 @@ fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn usual_config(rootless: bool) -> PathBuf {
-    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
-    let user = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home).filter(|_| rootless);
-    user.map_or_else(|| PathBuf::from("/etc/buildkit"), |directory| directory.join("buildkit")).join("buildkitd.toml")
+    serve::usual_config("buildkit", rootless).join("buildkitd.toml")
 }
 
 fn usual_root(rootless: bool) -> Result<PathBuf, Failure> {

@@ -175,6 +175,8 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
         Strategy::FuseOverlay { .. } => "fuse-overlayfs",
         Strategy::Copy => "native",
     };
+    let environment = config.provenance_env_dir.clone();
+    let environment = environment.unwrap_or_else(|| usual_config(start.directory, world.rootless).join("provenance.d"));
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let worker = rbuild_daemon::workers::Worker {
         config: config.worker.clone(),
@@ -199,6 +201,7 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
         parallelism: config.worker.max_parallelism.and_then(NonZeroUsize::new),
         keeps_images: start.directory == "rbuild",
         history: config.history.clone(),
+        environment: rbuild_daemon::config::environment(&environment).map_err(Failure::user)?,
         stop: stop.clone(),
     })
 }
@@ -238,6 +241,13 @@ fn inherited() -> Result<Vec<OwnedFd>, Failure> {
     let numbers: Vec<i32> = (3..3 + count).collect();
     rbuild_sys::clone::claim_inherited(&numbers)
         .map_err(|error| Failure::User(format!("taking over {count} sockets of the service manager: {error}")))
+}
+
+/// Returns where configuration lies that nobody names.
+pub(crate) fn usual_config(directory: &str, rootless: bool) -> PathBuf {
+    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let user = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home).filter(|_| rootless);
+    user.unwrap_or_else(|| PathBuf::from("/etc")).join(directory)
 }
 
 /// Returns the address of a daemon that was told none.

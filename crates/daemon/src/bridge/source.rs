@@ -7,6 +7,7 @@ use rbuild_buildkit_api::gateway::{
     ResolveSourceGitResponse, ResolveSourceHTTPResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
     ResolveSourceMetaResponse,
 };
+use rbuild_export::provenance::ImageSource;
 use rbuild_graph::policy::{Engine, Policy};
 use rbuild_graph::{Builder, pb, source};
 use rbuild_images::{Mode, Resolved};
@@ -94,6 +95,8 @@ pub(crate) async fn described(
         let resolved =
             shown(&**build.feed(), &name, &id, image_of(build, &reference, &platform, &request.resolve_mode));
         let (identifier, image) = resolved.await?;
+        let digest = image.digest.parse().ok();
+        build.scope().add_image(ImageSource { reference, platform: Some(platform), digest, local: false });
         let source = Some(pb::SourceOp { identifier, attrs: op.attrs });
         return Ok(ResolveSourceMetaResponse { source, image: Some(image), ..ResolveSourceMetaResponse::default() });
     }
@@ -179,6 +182,17 @@ pub(crate) async fn admitted(
             let judged = judge.source(build, op, platform).await;
             judged.map_err(|fault| fault.context("could not resolve image due to policy"))
         }
+    }
+}
+
+/// Returns an image that was asked about as what a build is made of.
+pub(crate) fn material(reference: &Reference, platform: &Platform, resolved: &Resolved) -> ImageSource {
+    let digest = resolved.target.as_ref().map_or(resolved.config_digest, |target| target.digest);
+    ImageSource {
+        reference: reference.clone(),
+        platform: Some(platform.clone().normalise()),
+        digest: Some(digest),
+        local: false,
     }
 }
 

@@ -55,7 +55,7 @@ impl Config {
         let mut config = Self { root: root.string("root")?.map(PathBuf::from), ..Self::default() };
         config.entitlements = entitlements(&mut root)?;
         root.refuse("proxyNetwork", "steps are not forced through a proxy")?;
-        root.refuse("provenanceEnvDir", "nothing is added to the provenance of builds")?;
+        config.provenance_env_dir = root.string("provenanceEnvDir")?.map(PathBuf::from);
         log(&mut root, &mut config)?;
         nested(&mut root, "grpc", |section| grpc(section, &mut config))?;
         // No step is given a socket for traces, so none is opened.

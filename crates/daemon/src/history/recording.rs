@@ -9,6 +9,7 @@ use rbuild_buildkit_api::rpc;
 use rbuild_store::Store;
 
 use super::log::{Writer, descriptor};
+use super::trace::{self, Steps};
 use super::{History, HistoryError};
 
 /// The media type under which BuildKit stores errors with their details; spelled as there.
@@ -33,6 +34,7 @@ pub struct Recording {
     history: History,
     record: BuildHistoryRecord,
     log: Option<Writer>,
+    steps: Steps,
     /// Holds the blobs of the record until the record does.
     session: Store,
     /// Whether it is among the builds that run.
@@ -43,7 +45,7 @@ impl Recording {
     pub(super) fn new(history: History, record: BuildHistoryRecord) -> Result<Self, HistoryError> {
         let session = history.shared.store.session();
         let log = Some(Writer::new(&session)?);
-        Ok(Self { history, record, log, session, listed: false })
+        Ok(Self { history, record, log, steps: Steps::default(), session, listed: false })
     }
 
     /// Takes note that the build is among those that run, and has to be taken from them in the end.
@@ -61,6 +63,7 @@ impl Recording {
     /// # Errors
     /// If it cannot be written.
     pub fn push(&mut self, status: &StatusResponse) -> Result<(), HistoryError> {
+        self.steps.push(status);
         self.log.as_mut().map_or(Ok(()), |log| log.push(status))
     }
 
@@ -98,7 +101,12 @@ impl Recording {
             error.details.clear();
             record.error = Some(error);
         }
-        record.completed_at = Some(SystemTime::now().into());
+        let completed = SystemTime::now().into();
+        record.completed_at = Some(completed);
+        let error = record.error.as_ref().map(|error| error.message.as_str());
+        let trace = self.steps.trace(&record.r#ref, record.created_at.unwrap_or(completed), completed, error);
+        let digest = self.session.blobs().put(&trace)?;
+        record.trace = Some(descriptor(trace::MEDIA_TYPE, digest, trace.len() as u64));
         self.listed = false;
         self.history.end(&self.record.r#ref, Some(&self.record))?;
         Ok(self.record.clone())
