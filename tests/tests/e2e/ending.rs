@@ -21,7 +21,7 @@ pub(crate) fn processes_with(mark: &str) -> Vec<u32> {
 }
 
 /// What an engine with this pid left behind, of mounts, cgroups and files that are not finished.
-fn left_behind(lab: &Lab, pid: u32, mark: &str) -> Vec<String> {
+pub(crate) fn left_behind(lab: &Lab, pid: u32, mark: &str) -> Vec<String> {
     let mut left: Vec<String> = processes_with(mark).iter().map(|pid| format!("process {pid}")).collect();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let store = path(&lab.store());

@@ -9,9 +9,22 @@
 // Tests stand where the person stands: they read the environment, and say what they skip.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
+mod broken_graphs;
+mod build_client;
+mod built;
 mod cache;
 mod check;
 mod cli;
+mod daemon;
+mod daemon_bridge;
+mod daemon_builds;
+mod daemon_caches;
+mod daemon_ending;
+mod daemon_history;
+mod daemon_hostile;
+mod daemon_hostile_files;
+mod daemon_rights;
+mod daemon_sharing;
 mod devices;
 mod dockerfile;
 mod ending;
@@ -19,6 +32,7 @@ mod errors;
 mod examples;
 mod explain;
 mod export;
+mod graphs;
 mod hostile;
 mod images;
 mod lab;
@@ -28,6 +42,7 @@ mod mounts;
 mod network;
 mod outcome;
 mod platforms;
+mod raw_calls;
 mod registry;
 mod remote_cache;
 mod reproducible;
