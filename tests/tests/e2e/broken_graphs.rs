@@ -68,7 +68,7 @@ fn shapes() -> Vec<(&'static str, pb::Definition)> {
         ("bytes that are no op", raw(&[0xff; 40])),
         ("an empty op", raw(b"")),
         ("an op cut short", raw(&good.to_bytes()[..good.to_bytes().len() - 1])),
-        ("no result", of(&[good.clone()])),
+        ("no result", of(std::slice::from_ref(&good))),
         ("a result without inputs", of(&[good.clone(), result(vec![])])),
         ("a result of two", of(&[good.clone(), result(vec![input(&good, 0), input(&good, 0)])])),
         ("an output that is not there", of(&[good.clone(), result(vec![input(&good, 7)])])),

@@ -54,7 +54,7 @@ impl Steps {
         }
         let children = spans.len() - 1;
         spans[0]["ChildSpanCount"] = children.into();
-        let documents = spans.iter().map(|span| rbuild_oci::json::to_vec_indented(span));
+        let documents = spans.iter().map(rbuild_oci::json::to_vec_indented);
         documents.flat_map(|document| document.into_iter().chain([b'\n'])).collect()
     }
 }
