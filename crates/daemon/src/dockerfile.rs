@@ -167,7 +167,7 @@ impl Host for BuildHost {
             source::resolve(&self.build, &reference, platform, mode).await
         };
         let resolved = self::shown(&**self.build.feed(), shown, &id, resolved).await.map_err(host_error)?;
-        self.scope.add_image(source::material(&resolved.reference, platform, &resolved));
+        self.scope.add_image(source::material(reference, platform, &resolved));
         Ok(ResolvedImage {
             reference: resolved.reference.clone(),
             config: resolved.config_bytes.to_vec(),
