@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times rbuild beside its peers in the same run and prints one Markdown table.
 
-usage: bench.py RBUILD [ROW...]        rows: cached step run copy pull parse size (default: all)
+usage: bench.py RBUILD [ROW...]        rows: cached step run copy pull door parse size (default: all)
 
 Every number is a median of a few runs on this machine; trust the ratios. A peer that is not
 installed, or that fails, is a line that says so. Everything lives in one temporary directory; the
@@ -371,17 +371,112 @@ class Bench:
         (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [top]}))
 
-    def parse(self):
-        """Reading and lowering, as a bench of the room that does it."""
-        targets = {"1000-lines-60-stages": ("Dockerfile of 1,000 lines, 60 stages, to a graph", 5),
-                   "1-MiB": ("Dockerfile of 1 MiB to a graph", 100)}
-        command = ["cargo", "bench", "--locked", "-q", "-p", "rbuild-lower", "--bench", "lower"]
+    def cargo(self, *words):
+        command = ["cargo", words[0], "--locked", "-q", *words[1:]]
         if "SUDO_UID" in os.environ:
             # What cargo writes belongs to the person, not to root.
             command = ["sudo", "-n", "-H", "-u", f"#{os.environ['SUDO_UID']}", "--preserve-env=PATH", *command]
         root = pathlib.Path(__file__).resolve().parent.parent
+        return subprocess.run(command, cwd=root, capture_output=True, text=True)
+
+    def client(self):
+        """Returns the program that builds with a daemon as BuildKit's clients do."""
         try:
-            bench = subprocess.run(command, cwd=root, capture_output=True, text=True)
+            made = self.cargo("build", "--release", "-p", "rbuild-tests", "--example", "door", "--message-format=json")
+        except OSError as error:
+            raise Failed(f"cargo: {error.strerror}") from None
+        if made.returncode:
+            raise Failed(f"cargo: {made.stderr.strip().splitlines()[-1][:160]}")
+        messages = map(json.loads, made.stdout.splitlines())
+        return [message["executable"] for message in messages if message.get("executable")][-1]
+
+    @contextlib.contextmanager
+    def daemon(self, root):
+        """Gives the socket and the pid of a daemon on a store."""
+        address = self.work / "door.sock"
+        with open(self.work / "door.log", "wb") as log:
+            command = [self.rbuild, "--root", root, "serve", "--addr", f"unix://{address}"]
+            daemon = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=self.env)
+        try:
+            for _ in range(100):
+                if address.exists() or daemon.poll() is not None:
+                    break
+                time.sleep(0.05)
+            yield address, daemon.pid
+        finally:
+            daemon.terminate()
+            daemon.wait()
+
+    def door(self):
+        """The daemon: what it costs over the command line, and what it takes from clients."""
+        try:
+            client = self.client()
+        except Failed as error:
+            self.table.line("builds through the daemon", f"failed: {error}", verdict="MISS")
+            return
+        steps = "".join(f"RUN echo {n} > /step{n}\n" for n in range(6))
+        text = "FROM busybox\nENV A=1\nWORKDIR /app\nCOPY a.txt .\n" + steps
+        context = self.folder("door", {"Dockerfile": text, "a.txt": "a\n"})
+        with self.daemon(self.root) as (address, pid):
+            through = lambda *words, times=1: median([client, address, context, *words], times)
+            try:
+                self.overhead(through, context)
+                self.growth(through, pid)
+            except Failed as error:
+                self.table.line("builds through the daemon", f"failed: {error}", verdict="MISS")
+        self.transfer(client)
+
+    def overhead(self, through, context):
+        through()
+        door, _ = through(times=20)
+        alone, _ = self.ours("build", "-q", "-o", "type=cacheonly", context, times=20)()
+        over = door - alone
+        self.table.line("cached build, daemon over command line", shown(door), "rbuild build", shown(alone),
+                        f"{over * 1000:+.1f} ms", "<= +15 ms", "pass" if over <= 0.015 else "MISS")
+
+    def growth(self, through, pid):
+        def resident():
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) * 1024
+        seconds, _ = through("16", "2")
+        self.table.line("16 clients at once, 2 cached builds each", shown(seconds), target="no error", verdict="pass")
+        # The first builds fill what is kept for the next ones.
+        through("1", "50")
+        first = resident()
+        through("1", "150")
+        last = resident()
+        self.table.line("resident memory of the daemon after 50, 200 builds", f"{first / 2**20:.1f}, {last / 2**20:.1f} MiB",
+                        ratio=f"{last / first:.3f}", target="<= 1.1", verdict="pass" if last <= 1.1 * first else "MISS")
+
+    def transfer(self, client):
+        """20,000 files to a daemon that has none of them, for a step that sees them all."""
+        context = self.work / "sent"
+        made = random.Random(2)
+        for directory in range(1000):
+            path = context / f"src/{directory % 25}/{directory}"
+            path.mkdir(parents=True)
+            for file in range(20):
+                (path / f"f{file}").write_bytes(made.randbytes(10_000))
+        (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=target=/context true\n")
+        os.sync()
+        def ours():
+            root = self.work / "sent-to"
+            shutil.rmtree(root, ignore_errors=True)
+            run([self.rbuild, "--root", root, "build", "-q", "-t", "busybox", self.base], env=self.env)
+            with self.daemon(root) as (address, _):
+                return run([client, address, context])
+        def forgotten(_):
+            run(self.docker.command("builder", "prune", "-af"), env=self.docker.env)
+        docker = self.docker("build", "-q", context, before=forgotten)
+        self.table.row("20,000 files (200 MB) to the daemon", lambda: min(ours() for _ in range(2)),
+                       [("docker build", docker, 1 / 2)])
+
+    def parse(self):
+        """Reading and lowering, as a bench of the room that does it."""
+        targets = {"1000-lines-60-stages": ("Dockerfile of 1,000 lines, 60 stages, to a graph", 5),
+                   "1-MiB": ("Dockerfile of 1 MiB to a graph", 100)}
+        try:
+            bench = self.cargo("bench", "-p", "rbuild-lower", "--bench", "lower")
             why = bench.stderr.strip().splitlines()[-1:] if bench.returncode else []
         except OSError as error:
             bench, why = None, [f"cargo: {error.strerror}"]
@@ -412,7 +507,7 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     rbuild = os.path.realpath(sys.argv[1])
-    rows = sys.argv[2:] or ["cached", "step", "run", "copy", "pull", "parse", "size"]
+    rows = sys.argv[2:] or ["cached", "step", "run", "copy", "pull", "door", "parse", "size"]
     work = pathlib.Path(tempfile.mkdtemp(prefix="rbuild-bench-"))
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(1))
