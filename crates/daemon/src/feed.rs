@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const BATCH_LOGS: usize = 512 << 10;
 /// The most records in one message.
 const BATCH_RECORDS: usize = 4096;
+/// The error by which clients know that a vertex was given up.
+const CANCELED: &str = "context canceled";
 
 /// What became known of a build, one thing after the other.
 #[derive(Debug, Clone)]
@@ -53,6 +55,16 @@ impl Feed {
     pub(crate) fn end(&self) {
         self.state().ended = true;
         self.changed.send_replace(());
+    }
+
+    /// Says that nothing more will come of a build that failed: what runs still is given up, as far as it goes.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.state();
+        if !state.ended {
+            state.cancel(SystemTime::now());
+        }
+        drop(state);
+        self.end();
     }
 
     /// Returns all that became known and will, until the end.
@@ -125,6 +137,15 @@ impl State {
         change(vertex);
         Some(Entry::Vertex(vertex.clone()))
     }
+
+    /// Tells of all vertices that have begun and not ended that they are canceled.
+    fn cancel(&mut self, at: SystemTime) {
+        for vertex in self.vertices.values_mut().filter(|known| known.started.is_some() && known.completed.is_none()) {
+            vertex.completed = Some(timestamp(at));
+            vertex.error = CANCELED.to_owned();
+            self.entries.push(Entry::Vertex(vertex.clone()));
+        }
+    }
 }
 
 impl Reporter for Feed {
@@ -151,7 +172,7 @@ impl Reporter for Feed {
                 known.cached = outcome == Outcome::Cached;
                 known.error = match outcome {
                     Outcome::Done | Outcome::Cached => String::new(),
-                    Outcome::Canceled => "context canceled".to_owned(),
+                    Outcome::Canceled => CANCELED.to_owned(),
                     Outcome::Failed(message) => message,
                 };
             }),
@@ -228,4 +249,32 @@ pub(crate) fn place(source: &Source) -> (pb::SourceInfo, pb::Range) {
 /// Returns a moment in the protocol's words.
 pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
     at.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rbuild_events::Vertex;
+
+    #[test]
+    fn what_runs_when_a_build_fails_is_canceled() {
+        let feed = Feed::new();
+        let digests: Vec<Digest> = ["waits", "runs", "done"].iter().map(|name| Digest::of(name.as_bytes())).collect();
+        let at = SystemTime::now();
+        for vertex in &digests {
+            feed.report(Event::Vertex(Vertex { digest: *vertex, name: String::new(), inputs: Vec::new() }));
+        }
+        for vertex in &digests[1..] {
+            feed.report(Event::Started { vertex: *vertex, at });
+        }
+        feed.report(Event::Completed { vertex: digests[2], at, outcome: Outcome::Done });
+        feed.give_up();
+        feed.give_up();
+        let told: Vec<_> = feed.so_far().into_iter().flat_map(|status| status.vertexes).collect();
+        let last = |digest: &Digest| told.iter().rfind(|vertex| vertex.digest == digest.to_string()).unwrap();
+        let errors: Vec<_> = digests.iter().map(|digest| last(digest).error.as_str()).collect();
+        assert_eq!(errors, ["", "context canceled", ""]);
+        assert!(last(&digests[0]).completed.is_none() && last(&digests[1]).completed.is_some());
+        assert_eq!(told.len(), 3 + 2 + 1 + 1);
+    }
 }

@@ -42,7 +42,10 @@ impl Engine {
             async move {
                 let done = build.unless_canceled(engine.build(build.clone(), request)).await;
                 build.containers().release_all().await;
-                build.feed().end();
+                match &done {
+                    Ok(_) => build.feed().end(),
+                    Err(_) => build.feed().give_up(),
+                }
                 if let Some(recording) = recording {
                     remember(recording, build, done.clone()).await;
                 }
