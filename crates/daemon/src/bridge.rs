@@ -159,7 +159,9 @@ impl LLBBridge for Bridge {
 
     async fn inputs(&self, request: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
         let build = self.build(&request).await?;
-        Ok(Response::new(InputsResponse { definitions: build.inputs().clone() }))
+        let inputs = build.inputs().iter();
+        let definitions = inputs.map(|(name, definition)| (name.clone(), wire::plain(definition.clone()))).collect();
+        Ok(Response::new(InputsResponse { definitions }))
     }
 
     async fn new_container(

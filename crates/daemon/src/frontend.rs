@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::solve::Asked;
+use crate::wire::plain;
 use image::Says;
 
 /// Where a frontend finds the graph that it was made by.
@@ -81,7 +82,7 @@ impl Engine {
         let asked = ContainerRequest {
             name: format!("frontend {}", frontend.source),
             mounts: vec![(mount, Some(root))],
-            files: vec![(PathBuf::from(DEFINITION), image.root.definition().encode_to_vec())],
+            files: vec![(PathBuf::from(DEFINITION), plain(image.root.definition().clone()).encode_to_vec())],
             network: if image.says.has_no_network { pb::NetMode::None } else { pb::NetMode::Unset },
             ..ContainerRequest::default()
         };

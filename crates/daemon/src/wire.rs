@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rbuild_buildkit_api::gateway::{self, ResultResult};
+use rbuild_graph::pb;
 
 use crate::build::Build;
 use crate::fault::Fault;
@@ -52,7 +53,7 @@ pub(crate) fn to_message(build: &Build, outcome: &Outcome, with_definitions: boo
 
 fn named(build: &Build, lazy: Option<&Arc<Lazy>>) -> Result<gateway::Ref, Fault> {
     let Some(lazy) = lazy else { return Ok(gateway::Ref::default()) };
-    Ok(gateway::Ref { id: build.hold(lazy)?, def: Some(lazy.definition().clone()) })
+    Ok(gateway::Ref { id: build.hold(lazy)?, def: Some(plain(lazy.definition().clone())) })
 }
 
 /// Reads what a client's frontend returns.
@@ -82,4 +83,40 @@ pub(crate) fn from_message(build: &Build, message: gateway::Result) -> Result<Ou
         attestations.insert(key, statements);
     }
     Ok(Outcome { refs, metadata: message.metadata, attestations })
+}
+
+/// Leaves out of a definition what says nothing. We write an empty message in a map as a key without a value, which
+/// BuildKit's own programs take for a value that is nil, and fall over it.
+pub(crate) fn plain(mut definition: pb::Definition) -> pb::Definition {
+    definition.metadata.retain(|_, metadata| *metadata != pb::OpMetadata::default());
+    if let Some(source) = &mut definition.source {
+        source.locations.retain(|_, locations| !locations.locations.is_empty());
+        for info in &mut source.infos {
+            info.definition = info.definition.take().map(plain);
+        }
+    }
+    definition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_without_values_are_left_out() {
+        let metadata = pb::OpMetadata { ignore_cache: true, ..pb::OpMetadata::default() };
+        let mut source = pb::Source::default();
+        source.locations.insert("empty".to_owned(), pb::Locations::default());
+        let locations = pb::Locations { locations: vec![pb::Location::default()] };
+        source.locations.insert("full".to_owned(), locations);
+        let definition = pb::Definition {
+            metadata: [("empty".to_owned(), pb::OpMetadata::default()), ("full".to_owned(), metadata)].into(),
+            source: Some(Box::new(source)),
+            ..pb::Definition::default()
+        };
+        let definition = plain(definition);
+        assert_eq!(definition.metadata.keys().collect::<Vec<_>>(), ["full"]);
+        let source = definition.source.unwrap();
+        assert_eq!(source.locations.keys().collect::<Vec<_>>(), ["full"]);
+    }
 }

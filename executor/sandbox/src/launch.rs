@@ -181,7 +181,9 @@ impl Sandbox {
     ) -> Result<(Launch, Process, OwnedFd), SandboxError> {
         let (control, theirs) = control_socket().map_err(SandboxError::host("making the control socket"))?;
         let failed = || SandboxError::host("starting the init in new namespaces");
-        if let Some(place) = leaf.and_then(Leaf::birthplace) {
+        // A guest's init stays outside of the group.
+        let birthplace = leaf.filter(|_| !launch.plan.guest).and_then(Leaf::birthplace);
+        if let Some(place) = birthplace {
             let task = write_launch(&launch).map_err(SandboxError::host("writing the plan"))?;
             let inherit = [&[task.as_fd(), theirs.as_fd()], rest.as_slice()].concat();
             match self.birth(&launch.plan, &inherit, Some(place.as_fd())) {

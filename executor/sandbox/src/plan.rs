@@ -26,7 +26,7 @@ pub fn plan(spec: &SandboxSpec, facts: &HostFacts) -> Result<Plan, SpecError> {
     plan.files();
     spec.mounts.iter().for_each(|mount| plan.mount(mount));
     plan.finish_root();
-    plan.process(false)?;
+    plan.process(None)?;
     Ok(Plan {
         steps: plan.steps,
         sources: plan.sources,
@@ -42,13 +42,10 @@ pub fn plan(spec: &SandboxSpec, facts: &HostFacts) -> Result<Plan, SpecError> {
 pub fn enter(spec: &SandboxSpec, facts: &HostFacts, process: Handle) -> Result<Plan, SpecError> {
     check::guest(spec, facts)?;
     let mut plan = Planner { spec, facts, steps: Vec::new(), sources: Vec::new() };
-    if !facts.group.directories.is_empty() {
-        plan.add(Step::JoinCgroup);
-    }
     plan.add(Step::Enter { process, network: spec.network != Network::Host });
     plan.resolve_user();
     plan.terminal();
-    plan.process(true)?;
+    plan.process(Some(process))?;
     Ok(Plan {
         steps: plan.steps,
         sources: plan.sources,
@@ -239,20 +236,32 @@ impl Planner<'_> {
         self.add(Step::Hostname(self.spec.hostname.clone()));
     }
 
+    /// The program alone joins the group: its init must outlive the box, which is not gone before somebody has reaped
+    /// the program.
+    fn join(&mut self, process: Handle) {
+        if !self.facts.group.directories.is_empty() {
+            self.add(Step::JoinCgroup);
+        }
+        self.add(Step::EnterCgroup(process));
+        if self.spec.security.apparmor.is_some() || self.spec.emulated.is_some() {
+            // What lies at /proc of the box may not be what it was.
+            self.add(Step::OwnProc);
+        }
+    }
+
     fn terminal(&mut self) {
         if let Stdio::Terminal { rows, columns } = self.spec.stdio {
             self.add(Step::Terminal { rows, columns });
         }
     }
 
-    fn process(&mut self, guest: bool) -> Result<(), SpecError> {
+    fn process(&mut self, guest: Option<Handle>) -> Result<(), SpecError> {
         let security = &self.spec.security;
         let capabilities = capabilities(self.spec, self.facts);
         let filter = (security.seccomp == Seccomp::Default).then_some(Step::Filter);
         self.add(Step::Start);
-        if guest && (security.apparmor.is_some() || self.spec.emulated.is_some()) {
-            // What lies at /proc of the box may not be what it was.
-            self.add(Step::OwnProc);
+        if let Some(process) = guest {
+            self.join(process);
         }
         self.add(match self.spec.stdio {
             Stdio::Streams { stdin, stdout, stderr } => Step::Streams([stdin, stdout, stderr]),

@@ -90,6 +90,8 @@ pub enum Step {
         /// Whether its network is another than ours.
         network: bool,
     },
+    /// See of cgroups what the box sees, whose init this is.
+    EnterCgroup(Handle),
     /// Make our cgroup the root of what is seen of cgroups.
     UnshareCgroup,
     /// Enter a network namespace.
@@ -325,6 +327,7 @@ impl fmt::Display for Step {
                 let network = if *network { " and its network" } else { "" };
                 write!(f, "enter the namespaces of the box{network}")
             }
+            Step::EnterCgroup(_) => write!(f, "enter the cgroup namespace of the box"),
             Step::UnshareCgroup => write!(f, "make a cgroup namespace"),
             Step::JoinNetwork(_) => write!(f, "join the network namespace"),
             Step::LoopbackUp => write!(f, "bring up the loopback interface"),

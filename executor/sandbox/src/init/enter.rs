@@ -23,14 +23,19 @@ impl World {
         let mut kinds = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::PROCESS_ID
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-            | ThreadNameSpaceType::CONTROL_GROUP;
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
         if network {
             kinds |= ThreadNameSpaceType::NETWORK;
         }
         rustix::thread::move_into_thread_name_spaces(init.as_fd(), kinds)?;
         self.root = Some(Root::open(Path::new("/"))?);
         self.open_pts()
+    }
+
+    /// Comes after joining the group: who sees of cgroups what the box sees could not come from outside.
+    pub(super) fn enter_cgroup(&self, init: usize) -> Result<(), Failure> {
+        let init = self.handles.get(init).ok_or_else(|| missing("the box"))?;
+        Ok(rustix::thread::move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::CONTROL_GROUP)?)
     }
 
     /// Opens the terminals of the box, if they are where they were.

@@ -24,6 +24,7 @@ impl World {
         match step {
             Step::JoinCgroup => self.join_cgroup(),
             Step::Enter { process, network } => self.enter_box(process.0, *network),
+            Step::EnterCgroup(process) => self.enter_cgroup(process.0),
             Step::UnshareCgroup => Ok(rbuild_sys::clone::unshare_cgroup()?),
             Step::JoinNetwork(handle) => self.join_network(handle.0),
             Step::LoopbackUp => Ok(rbuild_sys::netns::loopback_up()?),

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("guests_share_the_box", guests_share_the_box),
     ("guests_have_no_more_rights", guests_have_no_more_rights),
     ("guests_end_with_the_box", guests_end_with_the_box),
+    ("guests_end_with_a_destroyed_box", guests_end_with_a_destroyed_box),
     ("guests_are_killed_alone", guests_are_killed_alone),
     ("guests_with_terminals", guests_with_terminals),
     ("an_ended_box_takes_no_guests", an_ended_box_takes_no_guests),
@@ -84,6 +85,16 @@ fn guests_end_with_the_box() -> Result<()> {
     ensure!(exit.code == 0 && exit.complaints.is_empty(), "{exit:?}");
     let exit = guest.wait()?;
     ensure!(exit.signal == Some(9), "{exit:?}");
+    Ok(())
+}
+
+fn guests_end_with_a_destroyed_box() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let (spec, running) = start(&fixture, "cat")?;
+    let guest = sandbox().enter(&running, &guest(&spec, "sleep 1000 & sleep 1000"), Vec::new())?;
+    running.destroy()?;
+    let (first, second) = (running.wait()?, guest.wait()?);
+    ensure!(first.signal == Some(9) && second.signal == Some(9), "{first:?} {second:?}");
     Ok(())
 }
 
