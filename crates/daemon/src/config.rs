@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_oci::Platform;
+use rbuild_oci::{Platform, Reference};
 
 use crate::address::Address;
 use crate::listen::TlsFiles;
@@ -57,6 +57,14 @@ pub struct Config {
     pub frontends: Frontends,
     /// How many blobs are moved at once to and from one registry.
     pub registry_concurrency: Option<usize>,
+}
+
+impl Config {
+    /// Returns what clients may be granted: no devices where there are none.
+    pub fn grantable(&self) -> BTreeSet<Entitlement> {
+        let there = |right: &Entitlement| *right != Entitlement::Device || !self.cdi.disabled;
+        self.entitlements.iter().copied().filter(there).collect()
+    }
 }
 
 /// Certificates as far as they are named; see [`TlsPaths::complete`].
@@ -229,6 +237,19 @@ pub struct Frontends {
     pub gateway: bool,
     /// The repositories from which frontends may be run; empty for all.
     pub gateway_repositories: Vec<String>,
+}
+
+impl Frontends {
+    /// Returns why an image may not be run as a frontend, if it may not.
+    pub fn refusal(&self, source: &str) -> Option<String> {
+        if !self.gateway {
+            return Some("frontends that are images are disabled in the configuration of this daemon".to_owned());
+        }
+        let name = |text: &str| Reference::parse(text).map_or_else(|_| text.to_owned(), |reference| reference.name());
+        let allowed = &self.gateway_repositories;
+        let is_allowed = allowed.is_empty() || allowed.iter().any(|repository| name(repository) == name(source));
+        (!is_allowed).then(|| format!("'{source}' is not an allowed gateway source"))
+    }
 }
 
 impl Default for Frontends {

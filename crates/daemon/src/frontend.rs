@@ -74,6 +74,9 @@ impl Engine {
         if frontend.source.is_empty() {
             return Err(Fault::new("no source specified for gateway"));
         }
+        if let Some(reason) = self.parts().frontends.refusal(&frontend.source) {
+            return Err(Fault::new(reason));
+        }
         let image = build.unless_canceled(image::find(build, &frontend)).await?;
         let asker = build.of_frontend(frontend.inputs.clone())?;
         frontend.check(&image.says)?;

@@ -191,7 +191,7 @@ fn parts(start: &Start, world: &World, stop: &CancellationToken) -> Result<Parts
         network: world.network()?,
         search_path: variable("PATH").map(Into::into),
         worker,
-        entitlements: config.entitlements.clone(),
+        entitlements: config.grantable(),
         cdi_spec_dirs: config.cdi.spec_dirs.clone(),
         default_network: match config.worker.network {
             NetworkMode::Auto => Network::Isolated,

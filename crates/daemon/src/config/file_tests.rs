@@ -31,6 +31,9 @@ fn what_is_said_is_understood() {
     check("[grpc.tls]\ncert = 'a'\nkey = 'b'\nca = 'c'", |c| c.tls.complete().unwrap().unwrap().authority.is_some());
     check("[otel]\nsocketPath = '/run/x'", |c| *c == Config::default());
     check("[cdi]\ndisabled = true\nspecDirs = ['/a']", |c| c.cdi.disabled && c.cdi.spec_dirs.len() == 1);
+    check("insecure-entitlements = ['network.host', 'device']\n[cdi]\ndisabled = true", |c| {
+        c.grantable() == [Entitlement::NetworkHost].into()
+    });
     check("[history]\nmaxAge = 60\nmaxEntries = 2", |c| {
         c.history == HistoryLimits { max_age: Duration::from_secs(60), max_entries: 2 }
     });
@@ -114,4 +117,24 @@ fn what_nobody_knows_is_refused_with_a_hint() {
 fn the_example_is_understood() {
     let example = include_str!("../../../../examples/serve/daemon.toml");
     check(example, |c| c.worker.max_parallelism == Some(4) && c.registries.len() == 2);
+}
+
+#[test]
+fn frontends_that_are_images() {
+    let some = "[frontend.'gateway.v0']\nallowedRepositories = ['docker.io/a/b', 'example.com:5000/c']";
+    for (text, source, reason) in [
+        ("", "a/b:1", ""),
+        (some, "a/b", ""),
+        (some, "docker.io/a/b:1@sha256:0000000000000000000000000000000000000000000000000000000000000000", ""),
+        (some, "example.com:5000/c:2", ""),
+        (some, "a/bc", "'a/bc' is not an allowed gateway source"),
+        (some, "c", "'c' is not an allowed gateway source"),
+        (some, "example.com/a/b", "not an allowed gateway source"),
+        (some, "&&", "not an allowed gateway source"),
+        ("[frontend.'gateway.v0']\nenabled = false", "a/b", "disabled in the configuration"),
+    ] {
+        let refusal = parse(text).unwrap().frontends.refusal(source).unwrap_or_default();
+        assert_eq!(refusal.is_empty(), reason.is_empty(), "{source}: {refusal}");
+        assert!(refusal.contains(reason), "{source}: {refusal}");
+    }
 }
