@@ -141,14 +141,18 @@ impl Build {
 
     /// Returns the build as a frontend sees it that has results, containers and an answer of its own. It ends before
     /// this build does.
-    pub(crate) fn of_frontend(&self, inputs: BTreeMap<String, pb::Definition>) -> Result<Arc<Self>, Fault> {
+    pub(crate) fn of_frontend(
+        &self,
+        inputs: BTreeMap<String, pb::Definition>,
+        scope: &Arc<Scope>,
+    ) -> Result<Arc<Self>, Fault> {
         if self.depth >= MAX_DEPTH {
             return Err(Fault::new(format!("more than {MAX_DEPTH} frontends ask each other")));
         }
         Ok(Arc::new(Self {
             inputs,
             depth: self.depth + 1,
-            scope: self.scope.clone(),
+            scope: scope.clone(),
             origin: self.origin.clone(),
             made: Mutex::default(),
             begun: self.begun.clone(),

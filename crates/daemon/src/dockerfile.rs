@@ -164,10 +164,13 @@ impl Host for BuildHost {
             let name = admitted.identifier.strip_prefix("docker-image://");
             let name = name.ok_or_else(|| Fault::new(format!("ref {reference} is no image by the source policy")))?;
             let reference = Reference::parse(name).map_err(|error| Fault::of(&error).context("invalid image name"))?;
-            source::resolve(&self.build, &reference, platform, mode).await
+            let resolved = source::resolve(&self.build, &reference, platform, mode).await?;
+            Ok::<_, Fault>((reference, resolved))
         };
-        let resolved = self::shown(&**self.build.feed(), shown, &id, resolved).await.map_err(host_error)?;
-        self.scope.add_image(source::material(reference, platform, &resolved));
+        let resolved = self::shown(&**self.build.feed(), shown, &id, resolved);
+        let (admitted, resolved) = resolved.await.map_err(host_error)?;
+        // Under the name without the digest that was found: that is told beside it.
+        self.scope.add_image(source::material(&admitted, platform, &resolved));
         Ok(ResolvedImage {
             reference: resolved.reference.clone(),
             config: resolved.config_bytes.to_vec(),

@@ -13,6 +13,7 @@ use rbuild_ops::{Container, ContainerRequest, ProcessRequest};
 use serde_json::json;
 use tonic::Code;
 
+use crate::attest::Scope;
 use crate::build::Build;
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -69,6 +70,7 @@ impl Engine {
     pub(crate) async fn run_frontend(
         self: &Arc<Self>,
         build: &Arc<Build>,
+        scope: &Arc<Scope>,
         frontend: ImageFrontend,
     ) -> Result<Outcome, Fault> {
         if frontend.source.is_empty() {
@@ -77,8 +79,10 @@ impl Engine {
         if let Some(reason) = self.parts().frontends.refusal(&frontend.source) {
             return Err(Fault::new(reason));
         }
-        let image = build.unless_canceled(image::find(build, &frontend)).await?;
-        let asker = build.of_frontend(frontend.inputs.clone())?;
+        let asker = build.of_frontend(frontend.inputs.clone(), scope)?;
+        let image = build.unless_canceled(image::find(&asker, &frontend)).await?;
+        // The frontend itself is part of what the result is made by.
+        scope.add_results([image.root.clone()])?;
         frontend.check(&image.says)?;
         let root = build.solve(&image.root).await?.value.clone();
         let mount = pb::Mount { dest: pb::ROOT_MOUNT.to_owned(), ..pb::Mount::default() };

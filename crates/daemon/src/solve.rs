@@ -139,7 +139,7 @@ impl Engine {
                 if source == DOCKERFILE || is_built_in(&source) {
                     return self.with_dockerfile(build, scope, asked).await;
                 }
-                self.run_frontend(build, ImageFrontend::new(source, asked)).await
+                self.run_frontend(build, scope, ImageFrontend::new(source, asked)).await
             }
             (None, other) => Err(Fault::new(format!("unknown frontend: {other}"))),
         }
@@ -155,9 +155,15 @@ impl Engine {
             Lowered::Outcome(outcome) => Ok(outcome),
             Lowered::Forward(forward) => {
                 let (source, asker) = (forward.source, forward.asker);
-                let asked = Asked { attributes: forward.attributes, ..asked };
-                let outcome = self.run_frontend(build, ImageFrontend::new(source, asked)).await;
-                outcome.map_err(|fault| of_asker(fault, &asker))
+                let asked = Asked { frontend: GATEWAY.to_owned(), attributes: forward.attributes, ..asked };
+                let mut request = asked.request();
+                request.attributes.insert(SOURCE.to_owned(), source.clone());
+                let inner = scope.of_frontend(request);
+                let outcome = self.run_frontend(build, &inner, ImageFrontend::new(source, asked)).await;
+                let outcome = outcome.map_err(|fault| of_asker(fault, &asker))?;
+                inner.add_results(outcome.results())?;
+                scope.add_inner(inner)?;
+                Ok(outcome)
             }
         }
     }

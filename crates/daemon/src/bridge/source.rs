@@ -85,6 +85,10 @@ pub(crate) async fn described(
     }
     if is(source::OCI_LAYOUT) {
         let (digest, image) = shown(&**build.feed(), &name, "", build.worker().layout_metadata(&op, &platform)).await?;
+        if let Ok(reference) = Reference::parse_untagged(op.identifier.trim_start_matches(source::OCI_LAYOUT)) {
+            let digest = Some(digest);
+            build.scope().add_image(ImageSource { reference, platform: Some(platform), digest, local: true });
+        }
         let (digest, config) = (digest.to_string(), image.config_bytes.into());
         let image = Some(ResolveSourceImageResponse { digest, config, attestation_chain: None });
         return Ok(ResolveSourceMetaResponse { source: Some(op), image, ..ResolveSourceMetaResponse::default() });
