@@ -65,7 +65,7 @@ const CAPABILITIES: [Capability; 90] = [
     yes("exec.secretenv"),
     yes("exec.validexitcode"),
     yes("exporter.image.annotations"),
-    no("exporter.image.attestations", "results have no attestations"),
+    yes("exporter.image.attestations"),
     yes("exporter.multiple"),
     yes("exporter.session"),
     yes("exporter.sourcedateepoch"),
