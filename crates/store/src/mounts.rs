@@ -177,20 +177,19 @@ impl<'a> CacheMounts<'a> {
             make_dir(&directory)?;
             let lock_path = directory.join(format!("{number}.lock"));
             let slot = directory.join(number.to_string());
-            let new = request.reset || !slot.join("ready").exists();
-            let mode = if new || request.sharing != Sharing::Shared { LockMode::Exclusive } else { LockMode::Shared };
-            let file = if request.sharing == Sharing::Private {
-                match lock::try_lock_file(&lock_path, mode) {
-                    Ok(Some(file)) => file,
-                    Ok(None) => continue,
-                    Err(error) if is_gone(&error) => return self.take(hash, request),
-                    Err(error) => return Err(error),
+            let exclusive = |file| (file, LockMode::Exclusive);
+            let locked = match request.sharing {
+                Sharing::Private => {
+                    lock::try_lock_file(&lock_path, LockMode::Exclusive).map(|file| file.map(exclusive))
                 }
-            } else {
-                match lock::lock_file(&lock_path, mode) {
-                    Err(error) if is_gone(&error) => return self.take(hash, request),
-                    other => other?,
-                }
+                Sharing::Shared if !request.reset => lock_to_share(&lock_path, &slot.join("ready")).map(Some),
+                _ => lock::lock_file(&lock_path, LockMode::Exclusive).map(|file| Some(exclusive(file))),
+            };
+            let (file, mode) = match locked {
+                Ok(Some(locked)) => locked,
+                Ok(None) => continue,
+                Err(error) if is_gone(&error) => return self.take(hash, request),
+                Err(error) => return Err(error),
             };
             return self.enter(
                 hash,
@@ -208,11 +207,8 @@ impl<'a> CacheMounts<'a> {
         let ready = mount.ready().exists();
         if !exclusive && !ready {
             // Reset or pruned while this step waited.
-            if !lock::relock(&mount.file, LockMode::Exclusive, &mount.lock_path)? {
-                return self.take(hash, request);
-            }
-            mount.fresh = true;
-            return self.enter(hash, number, request, mount);
+            drop(mount);
+            return self.take(hash, request);
         }
         mount.fresh = exclusive && (request.reset || !ready);
         if mount.fresh {
@@ -229,6 +225,24 @@ impl<'a> CacheMounts<'a> {
             .execute(params![hash, number, request.id, now])
         })?;
         Ok(mount)
+    }
+}
+
+/// Locks a mount that others may use at the same time: for itself as long as it is to be seeded.
+///
+/// Whoever seeds it goes on to share it, perhaps for long. So its lock is never waited for but to see whether it is
+/// seeded then.
+fn lock_to_share(lock_path: &Path, ready: &Path) -> Result<(File, LockMode)> {
+    loop {
+        if !ready.exists()
+            && let Some(file) = lock::try_lock_file(lock_path, LockMode::Exclusive)?
+        {
+            return Ok((file, LockMode::Exclusive));
+        }
+        let file = lock::lock_file(lock_path, LockMode::Shared)?;
+        if ready.exists() {
+            return Ok((file, LockMode::Shared));
+        }
     }
 }
 

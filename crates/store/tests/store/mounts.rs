@@ -155,3 +155,29 @@ fn locks_by_name() -> Result<()> {
     assert_eq!(std::fs::metadata(store.root().join("locks"))?.len(), 0);
     Ok(())
 }
+
+/// Whoever comes while a shared mount is seeded shares it afterwards, and does not wait until it is left.
+#[test]
+fn shared_mounts_are_shared_from_the_start() -> Result<()> {
+    let fixture = Fixture::new()?;
+    for round in 0..20 {
+        let id = format!("m{round}");
+        let begun = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| {
+                begun.wait();
+                take(&fixture.store.session(), &[(&id, Sharing::Shared)]).map(drop)
+            });
+            let request = CacheMountRequest { id: id.clone(), sharing: Sharing::Shared, reset: false };
+            let held = fixture.store.cache_mounts().acquire(&[request], |_, _| {
+                begun.wait();
+                std::thread::yield_now();
+                anyhow::Ok(())
+            })?;
+            late.join().expect("no panic")?;
+            drop(held);
+            Ok::<_, anyhow::Error>(())
+        })?;
+    }
+    Ok(())
+}
