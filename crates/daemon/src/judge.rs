@@ -1,7 +1,7 @@
 //! Policies that a client's session decides upon: each source is shown to it before it is used.
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use rbuild_buildkit_api::gateway::ResolveSourceMetaResponse;
 use rbuild_buildkit_api::policy::PolicyAction;
 use rbuild_buildkit_api::services::verifier::policy_verifier_client::PolicyVerifierClient;
@@ -16,6 +16,8 @@ use crate::fault::Fault;
 
 /// How often the client may ask back, or change its mind, about one source.
 const MAX_ROUNDS: usize = 10;
+/// How many sources are asked about at once.
+const MAX_QUESTIONS: usize = 32;
 /// The largest answer.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -33,20 +35,32 @@ impl Judge {
 
     /// Returns the graph with its sources as the client wants them.
     pub(crate) async fn graph(&self, build: &Build, graph: &Graph) -> Result<Graph, Fault> {
-        let mut verdicts = Vec::new();
+        // All at once: the client may make up its mind about one source when it sees another.
+        let mut judged = Vec::new();
         for vertex in graph.vertices() {
-            let pb::Kind::Source(op) = vertex.kind() else { continue };
-            let verdict = self.source(build, op.clone(), vertex.op.platform.clone());
-            let verdict = verdict.await.map_err(|fault| fault.context("failed to load LLB"))?;
-            if verdict != *op {
-                verdicts.push((op.clone(), verdict));
+            if let pb::Kind::Source(op) = vertex.kind() {
+                judged.push(self.before_and_after(build, op.clone(), vertex.op.platform.clone()));
             }
         }
+        let judged = stream::iter(judged).buffer_unordered(MAX_QUESTIONS).try_collect::<Vec<_>>();
+        let verdicts: Vec<_> = judged.await?.into_iter().filter(|(before, after)| before != after).collect();
         let changed = graph.with_sources(|op| {
             let verdict = verdicts.iter().find(|(before, _)| before == op);
             Ok::<_, GraphError>(verdict.map(|(_, after)| after.clone()))
         });
         Ok(changed?)
+    }
+
+    /// Returns a source, and what the client makes of it.
+    fn before_and_after<'a>(
+        &'a self,
+        build: &'a Build,
+        op: pb::SourceOp,
+        platform: Option<pb::Platform>,
+    ) -> BoxFuture<'a, Result<(pb::SourceOp, pb::SourceOp), Fault>> {
+        let before = op.clone();
+        let judged = self.source(build, op, platform);
+        async move { Ok((before, judged.await.map_err(|fault| fault.context("failed to load LLB"))?)) }.boxed()
     }
 
     /// Returns what the client makes of a source.
