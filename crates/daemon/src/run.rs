@@ -19,7 +19,7 @@ use crate::export::{Told, outputs};
 use crate::fault::Fault;
 use crate::history::{Outcome, Recording};
 use crate::solve::Asked;
-use crate::verify;
+use crate::{verify, workers};
 
 /// The type of attestations that the history keeps.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -61,7 +61,11 @@ impl Engine {
     pub(crate) fn workers(&self, filters: &[String]) -> Result<Vec<WorkerRecord>, Fault> {
         let parts = self.parts();
         let listed = parts.worker.list(parts.images.store(), filters);
-        Ok(listed.map_err(|error| Fault::of(&error))?.record)
+        let mut records = listed.map_err(|error| Fault::of(&error))?.record;
+        for record in &mut records {
+            record.cdi_devices = workers::devices(&parts.cdi_spec_dirs);
+        }
+        Ok(records)
     }
 
     async fn build(self: &Arc<Self>, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {

@@ -1,11 +1,13 @@
 //! What the daemon says of itself: its version, its one worker, what that can run and what it gives up.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use rbuild_buildkit_api::control::{InfoResponse, ListWorkersResponse};
-use rbuild_buildkit_api::worker::{BuildkitVersion, GCPolicy, WorkerRecord};
+use rbuild_buildkit_api::worker::{BuildkitVersion, CdiDevice, GCPolicy, WorkerRecord};
 use rbuild_graph::pb;
 use rbuild_oci::{Digest, Platform};
+use rbuild_ops::{DescribedDevice, described_devices};
 use rbuild_store::Store;
 
 use crate::config::{self, GcPolicy};
@@ -104,6 +106,17 @@ impl Worker {
     }
 }
 
+/// Returns the devices that steps may be given, as clients are told of them; they may come and go at any time.
+pub(crate) fn devices(directories: &[PathBuf]) -> Vec<CdiDevice> {
+    let device = |found: DescribedDevice| CdiDevice {
+        name: found.name,
+        auto_allow: found.is_free,
+        annotations: found.annotations,
+        on_demand: false,
+    };
+    described_devices(directories).into_iter().map(device).collect()
+}
+
 fn platform(platform: &Platform) -> pb::Platform {
     pb::Platform {
         architecture: platform.architecture.clone(),
@@ -168,5 +181,17 @@ mod tests {
         assert_eq!(record.platforms.len(), 1);
         assert_eq!(record.platforms[0].architecture, "s390x");
         assert!(record.gc_policy.is_empty());
+    }
+
+    #[test]
+    fn devices_are_told_with_what_is_said_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = r#"{"cdiVersion": "0.6.0", "kind": "v.com/d", "devices": [{"name": "a"}, {"name": "b"}],
+            "annotations": {"org.mobyproject.buildkit.device.autoallow": "true", "x": "y"}}"#;
+        std::fs::write(directory.path().join("v.json"), text).unwrap();
+        let told = devices(&[directory.path().to_owned()]);
+        assert_eq!(told.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), ["v.com/d=a", "v.com/d=b"]);
+        assert!(told[0].auto_allow && told[0].annotations["x"] == "y");
+        assert!(devices(&[directory.path().join("none")]).is_empty());
     }
 }

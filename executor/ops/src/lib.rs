@@ -21,7 +21,7 @@ mod value;
 mod worker;
 
 pub use build::Admit;
-pub use device::{DeviceError, DeviceGrants, GrantError};
+pub use device::{DescribedDevice, DeviceError, DeviceGrants, GrantError, described_devices};
 pub use error::OpsError;
 pub use exec::{Container, ContainerProcess, ContainerRequest, ProcessFailed, ProcessRequest, Streams};
 pub use file::{FileError, OwnerError};

@@ -14,6 +14,7 @@ mod spec;
 
 pub use grant::{DeviceGrants, GrantError};
 pub(crate) use registry::Registry;
+pub use registry::{DescribedDevice, described_devices};
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error)]

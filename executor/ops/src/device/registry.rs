@@ -54,6 +54,27 @@ impl Device {
     }
 }
 
+/// A device that is described on this host, as clients are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedDevice {
+    /// Its qualified name (`vendor/class=name`).
+    pub name: String,
+    /// Whether the administrator lets every build have it.
+    pub is_free: bool,
+    /// What its description says of it besides.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Returns the devices that are described in `directories` now; none is the usual places.
+pub fn described_devices(directories: &[PathBuf]) -> Vec<DescribedDevice> {
+    let of = |(name, device): (&String, &Device)| {
+        let all = device.spec.annotations.iter().chain(&device.described().annotations);
+        let annotations = all.map(|(key, value)| (key.clone(), value.to_string())).collect();
+        DescribedDevice { name: name.clone(), is_free: device.allows_all(), annotations }
+    };
+    Registry::scan(directories).devices.iter().map(of).collect()
+}
+
 impl Registry {
     /// Reads the descriptions in `directories`, those in the later ones winning; none is the usual places. A file
     /// that cannot be read is remembered, and told if a device is missing.
