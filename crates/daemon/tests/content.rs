@@ -67,8 +67,9 @@ async fn what_the_history_keeps_can_be_read_and_nothing_written() {
     let proof = recording.attach("application/vnd.in-toto+json", &large).unwrap();
     let result =
         rbuild_buildkit_api::control::BuildResultInfo { attestations: vec![proof.clone()], ..Default::default() };
-    let log = recording.finish(Outcome { result: Some(result), ..Outcome::default() }).unwrap().logs.unwrap();
-    let mut expected = [log.digest.clone(), proof.digest.clone()];
+    let record = recording.finish(Outcome { result: Some(result), ..Outcome::default() }).unwrap();
+    let (log, trace) = (record.logs.unwrap(), record.trace.unwrap());
+    let mut expected = [log.digest.clone(), trace.digest.clone(), proof.digest.clone()];
     expected.sort();
     assert_eq!(listed(&mut client).await, expected);
     let info = client.info(InfoRequest { digest: proof.digest.clone() }).await.unwrap().into_inner().info.unwrap();

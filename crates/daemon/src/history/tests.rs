@@ -125,7 +125,8 @@ fn blobs_stay_as_long_as_the_record() {
     let parse = |descriptor: &Descriptor| descriptor.digest.parse::<Digest>().unwrap();
     assert!(has(&parse(&result)) && has(&parse(&attestation)) && has(&config) && has(&proof));
     assert!(!has(&layer), "layers are not the history's");
-    assert_eq!(house.store.blobs().pinned(OWNER).unwrap().len(), 5);
+    // What is attached, what the result names, the log and the trace.
+    assert_eq!(house.store.blobs().pinned(OWNER).unwrap().len(), 6);
     let delete = UpdateBuildHistoryRequest { r#ref: "b".to_owned(), delete: true, ..Default::default() };
     house.history.update(&delete).unwrap();
     assert!(house.store.blobs().list().unwrap().is_empty());
