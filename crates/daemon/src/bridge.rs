@@ -218,7 +218,7 @@ impl LLBBridge for Bridge {
     async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
         let build = self.build(&request).await?;
         let told = request.into_inner();
-        build.feed().warn(rbuild_buildkit_api::control::VertexWarning {
+        let has_room = build.feed().warn(rbuild_buildkit_api::control::VertexWarning {
             vertex: told.digest,
             level: told.level,
             short: told.short,
@@ -227,6 +227,9 @@ impl LLBBridge for Bridge {
             info: told.info,
             ranges: told.ranges,
         });
+        if !has_room {
+            return Err(Status::resource_exhausted("too many warnings for one build"));
+        }
         Ok(Response::new(WarnResponse {}))
     }
 }

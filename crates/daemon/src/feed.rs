@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::Stream;
+use prost::Message;
 use prost_types::Timestamp;
 use rbuild_buildkit_api::control::{self, StatusResponse};
 use rbuild_events::{Event, Outcome, Reporter, Source, Stream as Output, Warning};
@@ -17,6 +18,8 @@ use tokio::sync::watch;
 const BATCH_LOGS: usize = 512 << 10;
 /// The most records in one message.
 const BATCH_RECORDS: usize = 4096;
+/// The most bytes of warnings that a build's frontends may tell: all of a build's progress is kept until it is forgotten.
+const MOST_WARNED: usize = 16 << 20;
 /// The error by which clients know that a vertex was given up.
 const CANCELED: &str = "context canceled";
 
@@ -39,6 +42,8 @@ pub(crate) struct Feed {
 struct State {
     entries: Vec<Entry>,
     vertices: HashMap<Digest, control::Vertex>,
+    /// Bytes of warnings of frontends.
+    warned: usize,
     ended: bool,
 }
 
@@ -112,9 +117,17 @@ impl Feed {
         ((count > 0).then_some(batch), state.ended)
     }
 
-    /// Adds a warning of a client's frontend.
-    pub(crate) fn warn(&self, warning: control::VertexWarning) {
-        self.push(|_| Some(Entry::Warning(warning)));
+    /// Adds a warning of a frontend; returns whether there was room for it.
+    pub(crate) fn warn(&self, warning: control::VertexWarning) -> bool {
+        // An empty one takes room, too.
+        let size = size_of_val(&warning) + warning.encoded_len();
+        let mut has_room = true;
+        self.push(|state| {
+            has_room = state.warned + size <= MOST_WARNED;
+            state.warned += if has_room { size } else { 0 };
+            has_room.then_some(Entry::Warning(warning))
+        });
+        has_room
     }
 
     fn push(&self, make: impl FnOnce(&mut State) -> Option<Entry>) {
@@ -276,5 +289,14 @@ mod tests {
         assert_eq!(errors, ["", "context canceled", ""]);
         assert!(last(&digests[0]).completed.is_none() && last(&digests[1]).completed.is_some());
         assert_eq!(told.len(), 3 + 2 + 1 + 1);
+    }
+
+    #[test]
+    fn frontends_cannot_warn_for_ever() {
+        let feed = Feed::new();
+        let warning = || control::VertexWarning { short: vec![b'x'; 1 << 20].into(), ..Default::default() };
+        assert_eq!((0..100).filter(|_| feed.warn(warning())).count(), 15);
+        assert!((0..MOST_WARNED).any(|_| !feed.warn(control::VertexWarning::default())));
+        assert!(feed.state().warned <= MOST_WARNED);
     }
 }

@@ -45,6 +45,9 @@ impl Strategy {
     }
 }
 
+/// How many layers' marks are remembered.
+const MOST_KNOWN: usize = 4096;
+
 /// Makes writable roots.
 #[derive(Debug, Clone)]
 pub struct Roots {
@@ -143,6 +146,10 @@ impl Roots {
     fn decisive(&self, lowers: &[PathBuf]) -> Result<MergedView> {
         let mut marks = Vec::with_capacity(lowers.len());
         let mut known = self.implying.lock().expect("no holder of this lock panics");
+        // Layers come and go while a daemon runs; what is forgotten is looked up again.
+        if known.len() > MOST_KNOWN {
+            known.clear();
+        }
         for lower in lowers {
             let found = match known.get(lower) {
                 Some(found) => *found,

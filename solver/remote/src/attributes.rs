@@ -47,23 +47,9 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn compression(&mut self) -> Result<Compression, SpecError> {
-        let level = self.take("compression-level");
-        let number = |default: u32, most: u32, attributes: &Self| match level.as_deref() {
-            None => Ok(default),
-            Some(text) => match text.parse() {
-                Ok(level) if level <= most => Ok(level),
-                _ => Err(attributes.invalid("compression-level", text, &format!("expected a number from 0 to {most}"))),
-            },
-        };
-        match self.take("compression").as_deref() {
-            None | Some("gzip") => Ok(Compression::Gzip(number(6, 9, self)?)),
-            Some("zstd") => Ok(Compression::Zstd(number(3, 22, self)?.max(1))),
-            Some("uncompressed") => Ok(Compression::None),
-            Some("estargz") => {
-                Err(self.invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed"))
-            }
-            Some(other) => Err(self.invalid("compression", other, "unknown: gzip, zstd or uncompressed")),
-        }
+        let (name, level) = (self.take("compression"), self.take("compression-level"));
+        let parsed = Compression::parse(name.as_deref(), level.as_deref());
+        parsed.map_err(|wrong| self.invalid(wrong.attribute, &wrong.value, wrong.reason))
     }
 
     /// Attributes that nobody took are refused, not ignored.

@@ -74,6 +74,12 @@ pub(crate) async fn described(
 ) -> Result<ResolveSourceMetaResponse, Fault> {
     let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
     let op = request.source.clone().ok_or_else(invalid)?;
+    if let Some(image) = &request.image
+        && (image.attestation_chain || !image.resolve_attestations.is_empty())
+    {
+        let reason = format!("attestations of {} are not resolved by this daemon yet", op.identifier);
+        return Err(Fault::with_code(Code::Unimplemented, reason));
+    }
     let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
     let name = match request.log_name.as_str() {
         "" => format!("resolve image config for {}", op.identifier),

@@ -29,6 +29,42 @@ impl Compression {
     pub const GZIP: Self = Self::Gzip(1);
     /// Zstandard at its usual level.
     pub const ZSTD: Self = Self::Zstd(3);
+
+    /// Reads the attributes `compression` and `compression-level` of an output or a cache.
+    ///
+    /// # Errors
+    /// If one of them is wrong.
+    pub fn parse(name: Option<&str>, level: Option<&str>) -> Result<Self, InvalidCompression> {
+        let invalid =
+            |attribute, value: &str, reason| InvalidCompression { attribute, value: value.to_owned(), reason };
+        let number = |default: u32, most: u32, reason: &'static str| match level {
+            None => Ok(default),
+            Some(text) => {
+                let level = text.parse().ok().filter(|level| *level <= most);
+                level.ok_or_else(|| invalid("compression-level", text, reason))
+            }
+        };
+        match name {
+            None | Some("gzip") => Ok(Self::Gzip(number(6, 9, "expected a number from 0 to 9")?)),
+            Some("zstd") => Ok(Self::Zstd(number(3, 22, "expected a number from 0 to 22")?.max(1))),
+            Some("uncompressed") => Ok(Self::None),
+            Some("estargz") => {
+                Err(invalid("compression", "estargz", "is not supported yet: gzip, zstd or uncompressed"))
+            }
+            Some(other) => Err(invalid("compression", other, "unknown: gzip, zstd or uncompressed")),
+        }
+    }
+}
+
+/// An attribute that says how to compress, and cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidCompression {
+    /// Its name.
+    pub attribute: &'static str,
+    /// What it says.
+    pub value: String,
+    /// Why that cannot be followed.
+    pub reason: &'static str,
 }
 
 /// Compresses what is written; the bytes depend on input and level only, never on `threads` or on how the
