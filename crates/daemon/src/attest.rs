@@ -11,6 +11,7 @@ mod layers;
 mod operation;
 mod producers;
 mod provenance;
+mod scan;
 mod scope;
 mod steps;
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod tests;
 
 pub(crate) use capture::capture;
 pub(crate) use layers::layers;
+pub(crate) use operation::message;
 pub(crate) use producers::Producers;
 pub(crate) use provenance::{Attested, Origin, attested, of_history};
+pub(crate) use scan::scanned;
 pub(crate) use scope::{Request, Scope};

@@ -106,7 +106,20 @@ pub(crate) struct Asker {
 #[derive(Default)]
 struct Results {
     known: HashMap<String, Arc<Lazy>>,
+    /// What failed operations left.
+    remains: HashMap<String, Ref>,
     count: u64,
+}
+
+impl Results {
+    /// Returns a name for another result.
+    fn next(&mut self, build: &str) -> Result<String, Fault> {
+        if self.known.len() + self.remains.len() >= MAX_RESULTS {
+            return Err(Fault::new(format!("a build may hold {MAX_RESULTS} results at once")));
+        }
+        self.count += 1;
+        Ok(Digest::of(format!("{build}\0{}", self.count).as_bytes()).hex()[..25].to_owned())
+    }
 }
 
 impl Build {
@@ -252,7 +265,12 @@ impl Build {
 
     /// Makes a result.
     pub(crate) async fn solve<'a>(&self, lazy: &'a Lazy) -> Result<&'a Solved<Ref>, Fault> {
-        self.unless_canceled(lazy.solve(self)).await
+        let solved = self.unless_canceled(lazy.solve(self)).await;
+        // Only a frontend can mount what is left.
+        solved.map_err(|fault| match self.begun.is_driven || self.depth > 0 {
+            true => fault.with_remains(|value| self.hold_remains(value)),
+            false => fault,
+        })
     }
 
     /// Makes results, all at once; the first failure ends the rest.
@@ -272,13 +290,28 @@ impl Build {
     /// Gives a result a name that the client may use until the build ends.
     pub(crate) fn hold(&self, lazy: &Arc<Lazy>) -> Result<String, Fault> {
         let mut results = self.results();
-        if results.known.len() >= MAX_RESULTS {
-            return Err(Fault::new(format!("a build may hold {MAX_RESULTS} results at once")));
-        }
-        results.count += 1;
-        let id = Digest::of(format!("{}\0{}", self.begun.id, results.count).as_bytes()).hex()[..25].to_owned();
+        let id = results.next(&self.begun.id)?;
         results.known.insert(id.clone(), lazy.clone());
         Ok(id)
+    }
+
+    /// Gives what a failed operation left a name that a frontend may use in mounts.
+    fn hold_remains(&self, value: &Ref) -> Result<String, Fault> {
+        let mut results = self.results();
+        let id = results.next(&self.begun.id)?;
+        results.remains.insert(id.clone(), value.clone());
+        Ok(id)
+    }
+
+    /// Returns what a mount with this name shows; an empty name is the empty file system.
+    pub(crate) async fn mounted(&self, id: &str) -> Result<Option<Ref>, Fault> {
+        if let Some(left) = self.results().remains.get(id) {
+            return Ok(Some(left.clone()));
+        }
+        match self.result(id)? {
+            Some(lazy) => Ok(Some(self.solve(&lazy).await?.value.clone())),
+            None => Ok(None),
+        }
     }
 
     /// Returns a result by its name; an empty name is the empty file system.

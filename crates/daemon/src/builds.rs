@@ -1,28 +1,49 @@
 //! The builds under way, by the name their clients gave them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::build::Build;
 use crate::fault::Fault;
+use crate::feed::Feed;
 
 /// How long a call waits for the build it speaks of: all calls of a build race each other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
 /// The longest name of a build.
 const MAX_NAME: usize = 1024;
 
+/// How long a build that has ended is remembered for calls that come too late, and how many are.
+const REMEMBERED: (Duration, usize) = (Duration::from_secs(10), 64);
+
 /// The builds under way.
 pub(crate) struct Builds {
     known: Mutex<HashMap<String, Arc<Build>>>,
+    ended: Mutex<VecDeque<Ended>>,
     changed: watch::Sender<()>,
+}
+
+/// A build that has ended: some do so before their client asks how they are doing.
+struct Ended {
+    at: Instant,
+    id: String,
+    progress: Progress,
+}
+
+/// Where the progress of a build is told.
+#[derive(Clone)]
+pub(crate) enum Progress {
+    /// By the build.
+    Feed(Arc<Feed>),
+    /// By the record of the build.
+    Record,
 }
 
 impl Default for Builds {
     fn default() -> Self {
-        Self { known: Mutex::default(), changed: watch::Sender::new(()) }
+        Self { known: Mutex::default(), ended: Mutex::default(), changed: watch::Sender::new(()) }
     }
 }
 
@@ -31,8 +52,14 @@ impl Builds {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a build known, until what is returned is dropped.
-    pub(crate) fn register(self: &Arc<Self>, build: &Arc<Build>) -> Result<Registered, Fault> {
+    fn ended(&self) -> MutexGuard<'_, VecDeque<Ended>> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|ended| ended.at.elapsed() < REMEMBERED.0);
+        ended
+    }
+
+    /// Makes a build known, until what is returned is dropped. It then leaves a record, or it does not.
+    pub(crate) fn register(self: &Arc<Self>, build: &Arc<Build>, is_recorded: bool) -> Result<Registered, Fault> {
         let id = build.id().to_owned();
         if id.is_empty() || id.len() > MAX_NAME {
             return Err(Fault::new("the name of a build must have 1 to 1024 characters"));
@@ -44,18 +71,31 @@ impl Builds {
         known.insert(id.clone(), build.clone());
         drop(known);
         self.changed.send_replace(());
-        Ok(Registered { builds: self.clone(), id })
+        Ok(Registered { builds: self.clone(), id, is_recorded })
+    }
+
+    /// Returns where the progress of a build is told that is under way, about to begin, or just over.
+    pub(crate) async fn progress(&self, id: &str) -> Option<Progress> {
+        let find = || {
+            let under_way = self.known().get(id).map(|build| Progress::Feed(build.feed().clone()));
+            under_way.or_else(|| self.ended().iter().find(|ended| ended.id == id).map(|ended| ended.progress.clone()))
+        };
+        self.find(find).await
     }
 
     /// Returns a build, waiting for one that is about to begin.
     pub(crate) async fn wait(&self, id: &str, wanted: impl Fn(&Build) -> bool) -> Option<Arc<Build>> {
+        self.find(|| self.known().get(id).cloned().filter(|build| wanted(build))).await
+    }
+
+    /// Looks for something until it is there, for a while.
+    async fn find<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
         let mut changes = self.changed.subscribe();
         let found = async {
             loop {
                 changes.mark_unchanged();
-                let build = self.known().get(id).cloned().filter(|build| wanted(build));
-                match build {
-                    Some(build) => return Some(build),
+                match look() {
+                    Some(found) => return Some(found),
                     None => changes.changed().await.ok()?,
                 }
             }
@@ -73,12 +113,23 @@ impl Builds {
 pub(crate) struct Registered {
     builds: Arc<Builds>,
     id: String,
+    is_recorded: bool,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(build) = self.builds.known().remove(&self.id) {
-            build.cancel();
+        let Some(build) = self.builds.known().remove(&self.id) else { return };
+        build.cancel();
+        let progress = match self.is_recorded {
+            true => Progress::Record,
+            false => Progress::Feed(build.feed().clone()),
+        };
+        let mut ended = self.builds.ended();
+        if ended.len() == REMEMBERED.1 {
+            ended.pop_front();
         }
+        ended.push_back(Ended { at: Instant::now(), id: self.id.clone(), progress });
+        drop(ended);
+        self.builds.changed.send_replace(());
     }
 }

@@ -60,10 +60,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns what clients may be granted: no devices where there are none.
+    /// Returns what clients may be granted. Who described devices on this machine has said that steps may have them,
+    /// unless devices are disabled as a whole.
     pub fn grantable(&self) -> BTreeSet<Entitlement> {
-        let there = |right: &Entitlement| *right != Entitlement::Device || !self.cdi.disabled;
-        self.entitlements.iter().copied().filter(there).collect()
+        let mut all = self.entitlements.clone();
+        match self.cdi.disabled {
+            true => all.remove(&Entitlement::Device),
+            false => all.insert(Entitlement::Device),
+        };
+        all
     }
 }
 

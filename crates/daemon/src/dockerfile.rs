@@ -41,7 +41,7 @@ impl Engine {
         scope: &Arc<Scope>,
         asked: &Asked,
     ) -> Result<Lowered, Fault> {
-        let host = BuildHost { build: build.clone(), scope: scope.clone() };
+        let host = BuildHost::new(build, scope);
         let session = Some(build.begun().session.as_str()).filter(|session| !session.is_empty());
         let question = rbuild_builtin::Asked {
             attributes: &asked.attributes,
@@ -90,24 +90,27 @@ fn outcome(build: &Build, answered: Answered, terms: &Terms) -> Result<Outcome, 
             Refs::Many(loaded.collect::<Result<_, Fault>>()?)
         }
     };
-    let statement = |attestation: &rbuild_builtin::Attestation| {
-        let message = gateway::Attestation {
-            kind: gateway::AttestationKind::Bundle as i32,
-            metadata: attestation.metadata.clone(),
-            in_toto_predicate_type: attestation.predicate_type.clone(),
-            ..gateway::Attestation::default()
-        };
-        Ok(Statement { message, result: build.load(&attestation.definition.to_pb())? })
-    };
     let attestations = answered.attestations.iter().map(|(id, all)| {
-        let statements = all.iter().map(statement).collect::<Result<Vec<_>, Fault>>()?;
+        let statements = all.iter().map(|attestation| statement(build, attestation));
+        let statements = statements.collect::<Result<Vec<_>, Fault>>()?;
         Ok((id.clone(), statements))
     });
     let attestations = attestations.collect::<Result<BTreeMap<_, _>, Fault>>()?;
     Ok(Outcome { refs, metadata: answered.metadata, attestations })
 }
 
-fn fault(error: &BuiltinError) -> Fault {
+/// Returns what a scan writes as a statement about the result that it looks at.
+pub(crate) fn statement(build: &Build, attestation: &rbuild_builtin::Attestation) -> Result<Statement, Fault> {
+    let message = gateway::Attestation {
+        kind: gateway::AttestationKind::Bundle as i32,
+        metadata: attestation.metadata.clone(),
+        in_toto_predicate_type: attestation.predicate_type.clone(),
+        ..gateway::Attestation::default()
+    };
+    Ok(Statement { message, result: build.load(&attestation.definition.to_pb())? })
+}
+
+pub(crate) fn fault(error: &BuiltinError) -> Fault {
     match error {
         BuiltinError::Capability(name) => {
             Fault::with_code(Code::Unimplemented, error.chain()).with("errdefs.FrontendCap", &json!({ "name": name }))
@@ -128,9 +131,15 @@ fn fault(error: &BuiltinError) -> Fault {
 }
 
 /// The host of a frontend of this program.
-struct BuildHost {
+pub(crate) struct BuildHost {
     build: Arc<Build>,
     scope: Arc<Scope>,
+}
+
+impl BuildHost {
+    pub(crate) fn new(build: &Arc<Build>, scope: &Arc<Scope>) -> Self {
+        Self { build: build.clone(), scope: scope.clone() }
+    }
 }
 
 fn host_error(fault: Fault) -> HostError {

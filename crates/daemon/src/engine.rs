@@ -152,7 +152,7 @@ impl Engine {
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
-        let worker = worker.with_default_network(parts.default_network);
+        let worker = worker.with_default_network(parts.default_network).with_remains();
         let worker = worker.with_devices(devices(&request.entitlements)?, parts.cdi_spec_dirs.clone());
         let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
         let judge = Judge::new(&self.sessions, &request.source_policy_session);

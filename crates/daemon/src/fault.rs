@@ -3,23 +3,35 @@
 //! Details are JSON in BuildKit's own types, each in an `Any` whose type ends in `+json`. What a client does not
 //! know it skips; a `Source` makes it show the lines of the Dockerfile, an `ExitMessage` gives it an exit code.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::Location;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use prost::Message as _;
 use rbuild_buildkit_api::rpc;
-use rbuild_graph::{Graph, GraphError, pb};
+use rbuild_graph::{Graph, GraphError, Vertex, pb};
 use rbuild_oci::Digest;
-use rbuild_ops::OpsError;
+use rbuild_ops::{FailedPart, OpsError, Ref, Remains};
 use rbuild_solver::{SolveError, Task};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 
+use crate::attest;
+
 /// The largest encoded details that are sent: they travel in a header.
 const MAX_DETAILS: usize = 4 << 20;
+
+/// An operation that failed, and what it leaves.
+#[derive(Debug)]
+pub(crate) struct FailedOperation {
+    op: Value,
+    description: BTreeMap<String, String>,
+    remains: Remains,
+}
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +40,8 @@ pub(crate) struct Fault {
     code: Code,
     message: String,
     details: Vec<prost_types::Any>,
+    /// The operation that failed, if it is one.
+    failed: Option<Arc<FailedOperation>>,
     /// Where in this program it was noticed.
     noticed: &'static Location<'static>,
 }
@@ -36,7 +50,8 @@ impl Fault {
     /// Returns a failure that is only a sentence.
     #[track_caller]
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { code: Code::Unknown, message: message.into(), details: Vec::new(), noticed: Location::caller() }
+        let noticed = Location::caller();
+        Self { code: Code::Unknown, message: message.into(), details: Vec::new(), failed: None, noticed }
     }
 
     /// Returns a failure of a kind.
@@ -72,10 +87,22 @@ impl Fault {
         }
         if let Some(vertex) = error.vertex() {
             fault = fault.at(graph, vertex).with(VERTEX, &json!({ "digest": vertex.to_string() }));
+            let remains = operation.and_then(ops_error).and_then(OpsError::remains).cloned().unwrap_or_default();
+            fault.failed = graph.vertex(&vertex).map(|vertex| Arc::new(FailedOperation::new(vertex, remains)));
         }
         match operation.and_then(exit_code) {
             Some(code) => fault.with_exit_code(code),
             None => fault,
+        }
+    }
+
+    /// Tells a frontend which operation failed, and what it may mount of what is left: `hold` gives that its names.
+    pub(crate) fn with_remains(mut self, hold: impl Fn(&Ref) -> Result<String, Fault>) -> Self {
+        let Some(failed) = self.failed.take() else { return self };
+        match failed.told(hold) {
+            Ok(told) => self.with(SOLVE, &told),
+            // Why the build failed is more than that it holds too much.
+            Err(_) => self,
         }
     }
 
@@ -164,6 +191,31 @@ impl Fault {
     }
 }
 
+impl FailedOperation {
+    fn new(vertex: &Vertex, remains: Remains) -> Self {
+        Self { op: attest::message(&vertex.op), description: vertex.metadata.description.clone(), remains }
+    }
+
+    /// Returns it as BuildKit's `errdefs.Solve`.
+    fn told(&self, hold: impl Fn(&Ref) -> Result<String, Fault>) -> Result<Value, Fault> {
+        let name = |kept: &Option<Ref>| kept.as_ref().map_or(Ok(String::new()), &hold);
+        let names = |kept: &[Option<Ref>]| kept.iter().map(name).collect::<Result<Vec<_>, _>>();
+        let mut told = json!({
+            "inputIDs": names(&self.remains.inputs)?,
+            "mountIDs": names(&self.remains.mounts)?,
+            "op": self.op,
+            "description": self.description,
+        });
+        match self.remains.part {
+            Some(FailedPart::Action(index)) => told["file"] = json!({ "index": index }),
+            Some(FailedPart::Content(index)) => told["cache"] = json!({ "index": index }),
+            None => {}
+        }
+        Ok(told)
+    }
+}
+
+const SOLVE: &str = "errdefs.Solve";
 const VERTEX: &str = "errdefs.Vertex";
 const SOURCE: &str = "errdefs.Source";
 const EXIT: &str = "gatewayapi.ExitMessage";
@@ -200,8 +252,12 @@ fn named(message: &str, vertex: Digest) -> String {
     message.replacen(&format!("{CHECKSUM}: "), &format!("{CHECKSUM} {}: ", &vertex.hex()[..25]), 1)
 }
 
+fn ops_error<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a OpsError> {
+    error.downcast_ref()
+}
+
 fn exit_code(error: &(dyn Error + Send + Sync + 'static)) -> Option<i32> {
-    match error.downcast_ref::<OpsError>()? {
+    match ops_error(error)?.cause() {
         OpsError::Process(failed) => Some(failed.code),
         _ => None,
     }

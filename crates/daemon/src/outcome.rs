@@ -43,6 +43,26 @@ pub(crate) struct Statement {
 }
 
 impl Outcome {
+    /// Returns the name of the result for a platform, if it has one; none if there is no such result. One result alone
+    /// is for whatever platform is asked for.
+    pub(crate) fn name_of<'a>(&'a self, id: &'a str) -> Option<Option<&'a str>> {
+        match &self.refs {
+            Refs::None | Refs::One(_) => Some(None),
+            Refs::Many(several) if several.contains_key(id) => Some(Some(id)),
+            Refs::Many(several) if several.len() == 1 => several.keys().next().map(|name| Some(name.as_str())),
+            Refs::Many(_) => None,
+        }
+    }
+
+    /// Returns the result for a platform, if there is one.
+    pub(crate) fn of_platform(&self, id: &str) -> Option<MaybeLazy> {
+        match (&self.refs, self.name_of(id)?) {
+            (Refs::One(lazy), None) => Some(lazy.clone()),
+            (Refs::Many(several), Some(name)) => several.get(name).cloned(),
+            _ => Some(None),
+        }
+    }
+
     /// Returns all results.
     pub(crate) fn results(&self) -> Vec<Arc<Lazy>> {
         let statements = self.attestations.values().flatten().filter_map(|statement| statement.result.clone());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use rbuild_buildkit_api::control::{BuildHistoryRecord, CacheOptionsEntry, Exporter, SolveRequest};
 use rbuild_buildkit_api::worker::WorkerRecord;
 use rbuild_export::attestation::Late;
@@ -35,7 +36,7 @@ impl Engine {
             true => None,
             false => Some(self.history().begin(record(&request)).map_err(|error| Fault::of(&error))?),
         };
-        let registered = self.builds().register(&build)?;
+        let registered = self.builds().register(&build, recording.is_some())?;
         // On its own, so that a client that goes away does not take the tidying up with it.
         let work = tokio::spawn({
             let (engine, build) = (Arc::clone(self), Arc::clone(&build));
@@ -78,6 +79,10 @@ impl Engine {
         let outcome = match asked.is_driven() {
             true => build.returned().await?,
             false => self.solve(build, build.scope(), asked).await?,
+        };
+        let outcome = match attest.sbom {
+            Some(_) => attest::scanned(build, &request.frontend_attrs, outcome).boxed().await?,
+            None => outcome,
         };
         build.make(outcome.results()).await?;
         verify::platforms(build, request, &outcome)?;

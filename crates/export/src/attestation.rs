@@ -286,7 +286,9 @@ pub(crate) fn package_url(name: &Reference, platform: &Platform) -> String {
 pub(crate) fn package_url_of(kind: &str, name: &Reference, platform: Option<&Platform>) -> String {
     let familiar = name.familiar_name();
     let version = name.tag.as_ref().map(|tag| format!("@{}", encoded(tag))).unwrap_or_default();
-    let path = familiar.split('/').map(encoded).collect::<Vec<_>>().join("/");
+    // Only in a segment of the path a colon would be taken for something else.
+    let segment = |segment: &str| encoded(segment).replace(':', "%3A");
+    let path = familiar.split('/').map(segment).collect::<Vec<_>>().join("/");
     let digest = name.digest.map(|digest| format!("digest={}", encoded(&digest.to_string())));
     let platform = platform.map(|platform| format!("platform={}", encoded(&platform.to_string())));
     let qualifiers = digest.into_iter().chain(platform).collect::<Vec<_>>().join("&");
@@ -317,7 +319,7 @@ mod tests {
         for (name, platform, want) in [
             ("alpine", "linux/amd64", "pkg:docker/alpine@latest?platform=linux%2Famd64"),
             ("x/y:1", "linux/arm/v7", "pkg:docker/x/y@1?platform=linux%2Farm%2Fv7"),
-            ("localhost:5000/a/b:t", "linux/amd64", "pkg:docker/localhost:5000/a/b@t?platform=linux%2Famd64"),
+            ("localhost:5000/a/b:t", "linux/amd64", "pkg:docker/localhost%3A5000/a/b@t?platform=linux%2Famd64"),
             (
                 &format!("alpine@{digest}"),
                 "linux/amd64",

@@ -9,7 +9,9 @@ mod materials;
 mod options;
 mod predicate;
 
-pub use capture::{Capture, GitSource, HttpSource, ImageSource, Parameters, RequestProvenance, Secret, Sources};
+pub use capture::{
+    BlobSource, Capture, GitSource, HttpSource, ImageSource, Parameters, RequestProvenance, Secret, Sources,
+};
 pub use late::LateProvenance;
 pub use materials::{ConfigSource, Material};
 pub use options::{AttestOptions, Mode, ProvenanceOptions, Version};

@@ -161,16 +161,16 @@ impl Builder {
     }
 
     fn import_graph(&mut self, graph: &Graph) -> Result<HashMap<Digest, Node>, GraphError> {
-        let first = self.infos.len();
         let infos = graph.source().map_or(&[][..], |source| &source.infos);
+        let places: Vec<usize> = infos.iter().map(|info| place_of(&mut self.infos, info)).collect();
         let mut nodes: HashMap<Digest, Node> = HashMap::with_capacity(graph.vertices().len());
         for vertex in graph.vertices() {
             let mut locations = vertex.locations.clone();
             for location in &mut locations {
-                let index = usize::try_from(location.source_index).ok().filter(|index| *index < infos.len());
+                let index = usize::try_from(location.source_index).ok().and_then(|index| places.get(index));
                 let reason = || format!("its place is in file {}, which there is not", location.source_index);
                 let index = index.ok_or_else(|| GraphError::Invalid { vertex: vertex.digest, reason: reason() })?;
-                location.source_index = i32::try_from(first + index).unwrap_or(i32::MAX);
+                location.source_index = i32::try_from(*index).unwrap_or(i32::MAX);
             }
             let next = position(self.slots.len());
             let slot = *self.imported.entry(vertex.digest).or_insert(next);
@@ -181,7 +181,6 @@ impl Builder {
             self.additions.push(Addition { inputs, metadata: vertex.metadata.clone(), locations, is_imported: true });
             nodes.insert(vertex.digest, Node { slot, addition: position(self.additions.len() - 1) });
         }
-        self.infos.extend_from_slice(infos);
         Ok(nodes)
     }
 
@@ -200,8 +199,9 @@ impl Builder {
     pub fn finish_all(&self, roots: &[Option<Output>], infos: Vec<pb::SourceInfo>) -> (Definition, Vec<Option<Edge>>) {
         let mut definition = Definition::default();
         let mut digests: HashMap<Node, Digest> = HashMap::new();
-        let imported = i32::try_from(infos.len()).unwrap_or(i32::MAX);
-        let infos = infos.into_iter().chain(self.infos.iter().cloned()).collect();
+        let mut infos = infos;
+        let place = |info| i32::try_from(place_of(&mut infos, info)).unwrap_or(i32::MAX);
+        let imported: Vec<i32> = self.infos.iter().map(place).collect();
         let mut source = pb::Source { infos, ..pb::Source::default() };
         for node in self.reachable(roots.iter().copied().flatten()) {
             let digest = match digests.get(&node) {
@@ -221,7 +221,9 @@ impl Builder {
             for location in &addition.locations {
                 let mut location = location.clone();
                 if addition.is_imported {
-                    location.source_index = location.source_index.saturating_add(imported);
+                    // The place in the list was checked when the graph was imported.
+                    let index = usize::try_from(location.source_index).ok().and_then(|index| imported.get(index));
+                    location.source_index = index.copied().unwrap_or(i32::MAX);
                 }
                 let places = &mut source.locations.entry(digest.to_string()).or_default().locations;
                 if !places.contains(&location) {
@@ -275,6 +277,26 @@ impl Builder {
         }
         order
     }
+}
+
+/// Returns where a file is in a list of them, adding it if it is not there: graphs that were made of one Dockerfile each
+/// tell it. How it was fetched need not be known of it, and what is said of that besides does not count.
+fn place_of(infos: &mut Vec<pb::SourceInfo>, info: &pb::SourceInfo) -> usize {
+    let is_same = |known: &pb::SourceInfo| {
+        let fetched = match (&known.definition, &info.definition) {
+            (Some(known), Some(info)) => known.def == info.def,
+            _ => true,
+        };
+        (&known.filename, &known.language, &known.data) == (&info.filename, &info.language, &info.data) && fetched
+    };
+    let Some(place) = infos.iter().position(is_same) else {
+        infos.push(info.clone());
+        return infos.len() - 1;
+    };
+    if infos[place].definition.is_none() {
+        infos[place].definition.clone_from(&info.definition);
+    }
+    place
 }
 
 fn position(index: usize) -> u32 {

@@ -275,6 +275,8 @@ fn imported_graphs_keep_their_bytes_and_places() {
         })
         .collect();
     assert_eq!(files, ["theirs", "ours"]);
+    let told: Vec<_> = graph.source().unwrap().infos.iter().map(|info| info.filename.as_str()).collect();
+    assert_eq!(told, ["ours", "x", "theirs"], "a file of two graphs is told once");
 
     assert_eq!(builder.import(&Definition::default()).unwrap(), None);
     theirs.source.as_mut().unwrap().locations = locations(2);

@@ -178,6 +178,9 @@ pub enum OpsError {
     /// A graph that contradicts itself.
     #[error("invalid build graph: {0}")]
     Graph(&'static str),
+    /// An operation failed whose remains are kept.
+    #[error(transparent)]
+    Failed(#[from] Box<crate::remains::Failed>),
     /// A call of the system failed.
     #[error("{action}")]
     Io {

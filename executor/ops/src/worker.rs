@@ -21,6 +21,7 @@ use crate::OpsError;
 use crate::build::{Admit, Nested};
 use crate::device::{DeviceGrants, Registry};
 use crate::file::{Draft, Empty, Owners, copy_all};
+use crate::remains::{FailedPart, Remains};
 use crate::session::Session;
 use crate::source::resolved::Resolved;
 use crate::value::{Local, Ref};
@@ -44,6 +45,8 @@ pub struct Worker {
     /// Layers in a form that may be laid upon anything, by layers that steps wrote.
     portable: Mutex<HashMap<LayerId, LayerId>>,
     resolved: Resolved,
+    /// Whether what failed steps leave is kept for whoever learns of the failure.
+    keeps_remains: bool,
 }
 
 /// The devices that steps may have.
@@ -79,7 +82,28 @@ impl Worker {
             nested: None,
             portable,
             resolved: Resolved::default(),
+            keeps_remains: false,
         }
+    }
+
+    /// Keeps what failed steps leave: their errors have it.
+    #[must_use]
+    pub fn with_remains(mut self) -> Self {
+        self.keeps_remains = true;
+        self
+    }
+
+    pub(crate) fn keeps_remains(&self) -> bool {
+        self.keeps_remains
+    }
+
+    /// Adds an input to the error of reading it, if that is wanted.
+    pub(crate) fn unreadable(&self, error: OpsError, index: usize, value: &Ref) -> OpsError {
+        if !self.keeps_remains {
+            return error;
+        }
+        let (inputs, part) = (vec![Some(value.clone())], Some(FailedPart::Content(index)));
+        error.leaving(Remains { inputs, mounts: Vec::new(), part })
     }
 
     /// Lets ops build what their inputs define, with `solver`. Each definition is shown to `admit` first, which

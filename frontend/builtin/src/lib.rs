@@ -31,3 +31,4 @@ pub use answered::{Answered, Asked, Attestation, Refs};
 pub use build::build;
 pub use error::{Asker, BuiltinError, Forward, SourcePlace};
 pub use host::{Files, Host, HostError, Warning};
+pub use scan::{SPDX, scans};

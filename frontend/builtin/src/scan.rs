@@ -11,14 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rbuild_graph::source::DOCKER_IMAGE;
-use rbuild_graph::{Builder, Definition, Output, description, pb};
-use rbuild_lower::{Bridge as _, Lowered, ResolveMode};
+use rbuild_graph::{Builder, Definition, Edge, Graph, Output, description, pb};
+use rbuild_lower::{Bridge as _, Lowered, ResolveMode, Scan as Scanned};
 use rbuild_oci::{ImageConfig, Platform, Reference};
+use rbuild_tree::pattern::Matcher;
 
 use crate::answered::Attestation;
-use crate::attributes::Scanner;
+use crate::attributes::{Scanner, resolve_mode, scanner};
 use crate::bridge::Asking;
 use crate::error::{BuiltinError, chain};
+use crate::host::Host;
 use crate::results::Exported;
 
 const CORE: &str = "/run/src/core/sbom";
@@ -26,8 +28,8 @@ const EXTRAS: &str = "/run/src/extras";
 const OUT: &str = "/run/out/";
 /// What a bill of materials is, by name.
 const SBOM: &str = "sbom";
-/// The type of the statements.
-const PREDICATE: &str = "https://spdx.dev/Document";
+/// The type of the statements of a bill of materials.
+pub const SPDX: &str = "https://spdx.dev/Document";
 
 /// The most that a scan covers besides the result: each is a mount of the step.
 const MAX_EXTRAS: usize = 1000;
@@ -38,6 +40,33 @@ pub(crate) struct Scan<'a> {
     reference: Reference,
     image: ImageConfig,
     platform: &'a Platform,
+}
+
+/// Returns the scans that attributes of a request ask for, of results that others than this frontend defined, by
+/// their names; `platform` is what the scanner runs on.
+///
+/// # Errors
+/// If the attributes cannot be understood, the scanner's image cannot be had, or a definition is not valid.
+pub async fn scans(
+    attributes: &BTreeMap<String, String>,
+    results: &[(String, Definition)],
+    platform: &Platform,
+    host: &dyn Host,
+) -> Result<BTreeMap<String, Attestation>, BuiltinError> {
+    let Some(scanner) = scanner(attributes).map_err(BuiltinError::Request)? else { return Ok(BTreeMap::new()) };
+    let mode = resolve_mode(attributes).map_err(BuiltinError::Request)?;
+    let sessions = BTreeMap::new();
+    let asking = Asking::new(host, None, &sessions, Matcher::default());
+    let scan = prepare(&scanner, platform, mode, &asking).await?;
+    let ignore_cache = attributes.get("no-cache").is_some_and(String::is_empty);
+    let of_result = |(id, definition): &(String, Definition)| {
+        let graph = Graph::load(definition);
+        let graph = graph.map_err(|error| BuiltinError::Request(format!("scanning {id}: {error}")))?;
+        let target = graph.root().map(|root| Edge { vertex: root.vertex, output: root.output });
+        let scanned = Scanned { definition: definition.clone(), target, extras: Vec::new(), ignore_cache };
+        Ok((id.clone(), scan.attestation(id, &scanned)?))
+    };
+    results.iter().map(of_result).collect()
 }
 
 /// Looks up the scanner's image.
@@ -66,23 +95,28 @@ impl Scan<'_> {
         lowered: &[Lowered],
     ) -> Result<BTreeMap<String, Vec<Attestation>>, BuiltinError> {
         let scan = |(platform, lowered): (&Exported, &Lowered)| {
-            let definition = self.definition(&platform.id, lowered);
-            let definition =
-                definition.map_err(|reason| BuiltinError::Request(format!("scanning {}: {reason}", platform.id)))?;
-            let metadata = [("reason", SBOM), ("sbom-core", SBOM)];
-            let metadata = metadata.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
-            Ok((platform.id.clone(), vec![Attestation { definition, predicate_type: PREDICATE.to_owned(), metadata }]))
+            let nothing = || BuiltinError::Request(format!("scanning {}: there is nothing to scan", platform.id));
+            let scanned = lowered.scan.as_ref().ok_or_else(nothing)?;
+            Ok((platform.id.clone(), vec![self.attestation(&platform.id, scanned)?]))
         };
         platforms.iter().zip(lowered).map(scan).collect()
     }
 
-    fn definition(&self, id: &str, lowered: &Lowered) -> Result<Definition, String> {
+    /// Returns the scan of one result.
+    fn attestation(&self, id: &str, scanned: &Scanned) -> Result<Attestation, BuiltinError> {
+        let definition = self.definition(id, scanned);
+        let definition = definition.map_err(|reason| BuiltinError::Request(format!("scanning {id}: {reason}")))?;
+        let metadata = [("reason", SBOM), ("sbom-core", SBOM)];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+        Ok(Attestation { definition, predicate_type: SPDX.to_owned(), metadata })
+    }
+
+    fn definition(&self, id: &str, scan: &Scanned) -> Result<Definition, String> {
         let mut builder = Builder::new();
         let image = self.source(&mut builder);
         let mut mounts =
             Mounts { inputs: vec![image], positions: HashMap::from([(image, 0)]), mounts: vec![mount("/", 0, 0)] };
         mounts.mounts.push(mount(OUT, pb::EMPTY, 1));
-        let scan = lowered.scan.as_ref().ok_or("there is nothing to scan")?;
         if scan.extras.len() > MAX_EXTRAS {
             return Err(format!("more than {MAX_EXTRAS} stages are to be covered"));
         }

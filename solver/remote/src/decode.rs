@@ -29,6 +29,8 @@ pub(crate) struct ImportedLayer {
     pub(crate) diff_id: DiffId,
     /// When it was made.
     pub(crate) created: Option<SystemTime>,
+    /// What made it, if that is told of each layer.
+    pub(crate) description: Option<String>,
 }
 
 /// What a configuration says of results.
@@ -165,8 +167,7 @@ impl Graph {
         };
         self.origins.insert(key, origin);
         self.read_results(key, record)?;
-        let name: String = mark.name.chars().filter(|c| !c.is_control()).take(MOST_NAME).collect();
-        self.names.entry(key).or_insert(name);
+        self.names.entry(key).or_insert_with(|| name_of(&mark.name));
         Ok(Some(key))
     }
 
@@ -265,6 +266,11 @@ fn imported(blob: &str, descriptors: &HashMap<Digest, Descriptor>) -> Option<Imp
     of_descriptor(descriptor, document::diff_id(descriptor)?, created)
 }
 
+/// Returns what somebody calls a step, as far as it is fit to be kept.
+pub(crate) fn name_of(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MOST_NAME).collect()
+}
+
 /// Reads a time, if it is one.
 pub(crate) fn time_of(text: &str) -> Option<SystemTime> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -278,7 +284,12 @@ pub(crate) fn of_descriptor(
     created: Option<SystemTime>,
 ) -> Option<ImportedLayer> {
     let plain = Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size);
-    document::is_layer(&plain.media_type).then_some(ImportedLayer { descriptor: plain, diff_id, created })
+    document::is_layer(&plain.media_type).then_some(ImportedLayer {
+        descriptor: plain,
+        diff_id,
+        created,
+        description: None,
+    })
 }
 
 /// Returns text of another's as far as it is fit to be shown.

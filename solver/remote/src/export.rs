@@ -228,17 +228,19 @@ impl Exports {
             return Ok(None);
         }
         for key in &step.keys {
-            let Some(result) = self.cache.record(key)? else { continue };
-            let imported = self.imports.as_ref().and_then(|imports| imports.overlay().peek(&result));
-            if let (Some(wanted), Some(diff_ids)) = (wanted, imported)
-                && !diff_ids.iter().all(|id| wanted.contains(id))
-            {
-                continue;
-            }
-            match self.results.load(&result).await.map_err(RemoteError::Result)? {
-                Some(Ref::Layers(layers)) => return Ok(Some(layers)),
-                Some(Ref::Local(_)) => {}
-                None => self.cache.forget(key, &result)?,
+            // A record of the store whose result is gone may have stood before one of an import.
+            while let Some(result) = self.cache.record(key)? {
+                let imported = self.imports.as_ref().and_then(|imports| imports.overlay().peek(&result));
+                if let (Some(wanted), Some(diff_ids)) = (wanted, imported)
+                    && !diff_ids.iter().all(|id| wanted.contains(id))
+                {
+                    break;
+                }
+                match self.results.load(&result).await.map_err(RemoteError::Result)? {
+                    Some(Ref::Layers(layers)) => return Ok(Some(layers)),
+                    Some(Ref::Local(_)) => break,
+                    None => self.cache.forget(key, &result)?,
+                }
             }
         }
         Ok(None)

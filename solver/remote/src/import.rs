@@ -16,7 +16,7 @@ use rbuild_store::LayerId;
 
 use crate::backend::Backend;
 use crate::config::{Config, Record};
-use crate::decode::{Graph, of_descriptor, time_of};
+use crate::decode::{Graph, ImportedLayer, name_of, of_descriptor, time_of};
 use crate::document::{self, Root};
 use crate::error::{RemoteError, chain};
 use crate::export::INLINE_FIELD;
@@ -194,10 +194,13 @@ async fn read_image(backend: &dyn Backend, manifest: Manifest) -> Result<Option<
         let broken = |reason| RemoteError::document("cache of the image", digest, reason);
         let records: Vec<Record> = json::from_slice(&records).map_err(|error| broken(chain(&error)))?;
         let made = config.history.iter().filter(|entry| !entry.empty_layer);
-        let made: Vec<_> = made.map(|entry| entry.created.as_deref().and_then(time_of)).collect();
-        let layers = manifest.layers.iter().zip(&diff_ids).enumerate();
-        let layers =
-            layers.map(|(index, (layer, diff_id))| of_descriptor(layer, *diff_id, made.get(index).copied().flatten()));
+        let told = |text: &str| Some(name_of(text)).filter(|name| !name.is_empty());
+        let mut made = made.map(|entry| (entry.created.as_deref().and_then(time_of), told(&entry.created_by)));
+        let layers = manifest.layers.iter().zip(&diff_ids).map(|(layer, diff_id)| {
+            let (created, description) = made.next().unwrap_or_default();
+            let described = |layer| ImportedLayer { description, ..layer };
+            of_descriptor(layer, *diff_id, created).map(described)
+        });
         Graph::of_image(&records, layers.collect()).map_err(broken)
     };
     off_thread(read).await.map(Some)

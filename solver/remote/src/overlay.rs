@@ -223,7 +223,8 @@ fn layer_of(
 ) -> Result<LayerId, RemoteError> {
     let layers = images.store().layers();
     let before = layers.find_by_diff_id(layer.diff_id)?;
-    let (descriptor, description) = (layer.descriptor.clone(), name.to_owned());
+    let description = layer.description.clone().unwrap_or_else(|| name.to_owned());
+    let descriptor = layer.descriptor.clone();
     let id = match repository {
         Some(repository) => {
             let remote = Remote { reference: repository.to_owned(), descriptor };

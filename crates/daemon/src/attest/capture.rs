@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_export::provenance::{Capture, GitSource, HttpSource, ImageSource, Secret};
+use rbuild_export::provenance::{BlobSource, Capture, GitSource, HttpSource, ImageSource, Secret};
 use rbuild_graph::source::{self, attr};
 use rbuild_graph::{Graph, Vertex, pb};
 use rbuild_oci::{Digest, Reference};
@@ -31,6 +31,10 @@ fn add_source(capture: &mut Capture, vertex: &Vertex, op: &pb::SourceOp, pin: Op
         image(vertex, name, false, pin).map(|image| capture.add_image(image))
     } else if let Some(name) = op.identifier.strip_prefix(source::OCI_LAYOUT) {
         image(vertex, name, true, pin).map(|image| capture.add_image(image))
+    } else if let Some(name) = op.identifier.strip_prefix(source::DOCKER_IMAGE_BLOB) {
+        blob(name, false).map(|blob| capture.add_blob(blob))
+    } else if let Some(name) = op.identifier.strip_prefix(source::OCI_LAYOUT_BLOB) {
+        blob(name, true).map(|blob| capture.add_blob(blob))
     } else if let Some(address) = op.identifier.strip_prefix(source::GIT) {
         pin.map(|commit| add_repository(capture, op, address, commit))
     } else if op.identifier.starts_with(source::HTTP) || op.identifier.starts_with(source::HTTPS) {
@@ -54,6 +58,13 @@ fn image(vertex: &Vertex, name: &str, local: bool, pin: Option<&String>) -> Opti
         digest: Some(pin?.parse().ok()?),
         local,
     })
+}
+
+/// Reads the name of a blob, which says what it is.
+fn blob(name: &str, local: bool) -> Option<BlobSource> {
+    let reference = Reference::parse_untagged(name).ok()?;
+    reference.digest?;
+    Some(BlobSource { reference, local })
 }
 
 fn add_repository(capture: &mut Capture, op: &pb::SourceOp, address: &str, commit: &str) {

@@ -58,6 +58,34 @@ pub(super) fn base64(bytes: &Bytes) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Returns an operation as the JSON of its message, in which a choice among fields has no name of its own.
+pub(crate) fn message(op: &pb::Op) -> Value {
+    let input = |input: &pb::Input| Object::default().with("digest", text(&input.digest)).with("index", input.index);
+    let mut value = operation(op);
+    unwrap_choices(&mut value);
+    let inputs: Vec<Value> = op.inputs.iter().map(|found| input(found).into()).collect();
+    value["inputs"] = inputs.into();
+    value
+}
+
+/// Puts the fields of choices into what they belong to. Names that clients choose have text for values.
+fn unwrap_choices(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for choice in ["Op", "Action", "User"] {
+                if let Some(Value::Object(_)) = fields.get(choice)
+                    && let Some(Value::Object(chosen)) = fields.remove(choice)
+                {
+                    fields.extend(chosen);
+                }
+            }
+            fields.values_mut().for_each(unwrap_choices);
+        }
+        Value::Array(values) => values.iter_mut().for_each(unwrap_choices),
+        _ => {}
+    }
+}
+
 /// Returns an operation without its inputs, which are told apart.
 pub(super) fn operation(op: &pb::Op) -> Value {
     let kind = match &op.op {

@@ -84,7 +84,7 @@ pub(crate) async fn of_history(
 }
 
 /// Returns the platforms that a result tells.
-fn platforms(outcome: &Outcome) -> Result<Vec<(String, Platform)>, Fault> {
+pub(super) fn platforms(outcome: &Outcome) -> Result<Vec<(String, Platform)>, Fault> {
     let refs = match &outcome.refs {
         Refs::None | Refs::One(_) => Layers::One(Vec::new()),
         Refs::Many(several) => Layers::Several(several.keys().map(|id| (id.clone(), Vec::new())).collect()),
@@ -99,13 +99,9 @@ fn of_platform<'a>(
     outcome: &Outcome,
     id: &str,
 ) -> Result<Option<&'a Known>, Fault> {
-    let key = match &outcome.refs {
-        Refs::None | Refs::One(_) => None,
-        Refs::Many(several) if several.contains_key(id) => Some(id.to_owned()),
-        Refs::Many(several) if several.len() == 1 => several.keys().next().cloned(),
-        Refs::Many(_) => return Err(Fault::new(format!("no build info found for provenance {id}"))),
-    };
-    Ok(known.get(&key))
+    let missing = || Fault::new(format!("no build info found for provenance {id}"));
+    let name = outcome.name_of(id).ok_or_else(missing)?;
+    Ok(known.get(&name.map(str::to_owned)))
 }
 
 fn captured(scope: &Arc<Scope>, outcome: &Outcome) -> Result<BTreeMap<Option<String>, Known>, Fault> {

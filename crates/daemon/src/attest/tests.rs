@@ -10,7 +10,7 @@ use rbuild_oci::{Digest, Platform};
 use serde_json::json;
 
 use super::capture::capture;
-use super::operation::operation;
+use super::operation::{message, operation};
 use super::producers::Producers;
 use super::scope::of_platform;
 use super::steps::steps;
@@ -187,6 +187,27 @@ fn operations_as_json() {
         let op = pb::Op { op: Some(kind), constraints: Some(pb::WorkerConstraints::default()), ..pb::Op::default() };
         assert_eq!(operation(&op), json!({"Op": want, "constraints": {}}));
     }
+}
+
+#[test]
+fn choices_have_no_name_in_messages() {
+    let user = |user| Some(pb::UserOpt { user: Some(user) });
+    let owner = pb::ChownOpt { user: user(pb::User::ById(7)), group: None };
+    let action = pb::Action::Mkdir(pb::FileActionMkDir {
+        path: "/d".to_owned(),
+        owner: Some(owner),
+        ..pb::FileActionMkDir::default()
+    });
+    let action = pb::FileAction { action: Some(action), input: 1, secondary_input: -1, output: 0 };
+    let op = pb::Op {
+        inputs: vec![pb::Input { digest: "sha256:0".to_owned(), index: 2 }],
+        op: Some(pb::Kind::File(pb::FileOp { actions: vec![action] })),
+        ..pb::Op::default()
+    };
+    let made = json!({"path": "/d", "owner": {"user": {"byId": 7}}});
+    let action = json!({"input": 1, "secondaryInput": -1, "output": 0, "mkdir": made});
+    let inputs = json!([{"digest": "sha256:0", "index": 2}]);
+    assert_eq!(message(&op), json!({"inputs": inputs, "file": {"actions": [action]}}));
 }
 
 #[test]

@@ -120,10 +120,7 @@ pub(super) async fn create(build: &Build, request: NewContainerRequest) -> Resul
     let mut mounts = Vec::with_capacity(request.mounts.len());
     for mount in request.mounts {
         let failed = |fault: Fault| fault.context(&format!("failed to find ref for {:?} mount", mount.dest));
-        let shown = match build.result(&mount.result_id).map_err(failed)? {
-            Some(lazy) => Some(build.solve(&lazy).await?.value.clone()),
-            None => None,
-        };
+        let shown = build.mounted(&mount.result_id).await.map_err(failed)?;
         mounts.push((mount, shown));
     }
     let asked = ContainerRequest {

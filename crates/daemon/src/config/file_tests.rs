@@ -34,6 +34,7 @@ fn what_is_said_is_understood() {
     check("insecure-entitlements = ['network.host', 'device']\n[cdi]\ndisabled = true", |c| {
         c.grantable() == [Entitlement::NetworkHost].into()
     });
+    check("", |c| c.grantable() == [Entitlement::Device].into());
     check("[history]\nmaxAge = 60\nmaxEntries = 2", |c| {
         c.history == HistoryLimits { max_age: Duration::from_secs(60), max_entries: 2 }
     });

@@ -122,6 +122,8 @@ pub struct Local {
 pub struct Sources {
     /// Images.
     pub images: Vec<ImageSource>,
+    /// Single blobs of repositories.
+    pub blobs: Vec<BlobSource>,
     /// Git repositories.
     pub git: Vec<GitSource>,
     /// Files behind http.
@@ -139,6 +141,15 @@ pub struct ImageSource {
     pub platform: Option<Platform>,
     /// What it was.
     pub digest: Option<Digest>,
+    /// Whether it came from an OCI layout of the client.
+    pub local: bool,
+}
+
+/// A blob that was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSource {
+    /// The repository with the digest of the blob.
+    pub reference: Reference,
     /// Whether it came from an OCI layout of the client.
     pub local: bool,
 }
@@ -170,6 +181,7 @@ impl Capture {
     /// Adds what another part of the build used; the same thing counts once.
     pub fn merge(&mut self, other: Self) {
         other.sources.images.into_iter().for_each(|image| self.add_image(image));
+        other.sources.blobs.into_iter().for_each(|blob| self.add_blob(blob));
         other.sources.git.into_iter().for_each(|git| self.add_git(git));
         other.sources.http.into_iter().for_each(|http| self.add_http(http));
         other.sources.local.into_iter().for_each(|local| self.add_local(local));
@@ -186,6 +198,13 @@ impl Capture {
         };
         if self.sources.images.iter().find(same).is_none() {
             self.sources.images.push(image);
+        }
+    }
+
+    /// Adds a single blob.
+    pub fn add_blob(&mut self, blob: BlobSource) {
+        if !self.sources.blobs.contains(&blob) {
+            self.sources.blobs.push(blob);
         }
     }
 
@@ -233,6 +252,7 @@ impl Capture {
         let tagged: Vec<_> = images.iter().filter(|image| image.reference.digest.is_none()).map(named).collect();
         images.retain(|image| image.reference.digest.is_none() || !tagged.contains(&named(image)));
         images.sort_by_key(|image| (image.reference.to_string(), image.platform.clone()));
+        self.sources.blobs.sort_by_key(|blob| blob.reference.to_string());
         self.sources.git.sort_by(|a, b| a.url.cmp(&b.url));
         self.sources.http.sort_by(|a, b| a.url.cmp(&b.url));
         self.sources.local.sort();

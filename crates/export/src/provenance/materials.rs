@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_oci::Platform;
+use rbuild_oci::{Digest, Platform};
 use serde::Serialize;
 
 use super::capture::{Sources, redacted};
@@ -42,19 +42,24 @@ impl Material {
 
 /// Returns everything that has an address: images, repositories, files.
 pub(super) fn materials(sources: &Sources) -> Vec<Material> {
+    let of_image = |uri: String, digest: Option<Digest>| match digest {
+        Some(digest) => Material::new(&uri, "sha256", digest.hex()),
+        None => Material { uri, ..Material::default() },
+    };
+    let kind = |local: bool| if local { "oci" } else { "docker" };
     let image = |image: &super::ImageSource| {
-        let kind = if image.local { "oci" } else { "docker" };
         let platform = image.platform.clone().map(Platform::normalise);
-        let uri = package_url_of(kind, &image.reference, platform.as_ref());
-        match image.digest {
-            Some(digest) => Material::new(&uri, "sha256", digest.hex()),
-            None => Material { uri, ..Material::default() },
-        }
+        of_image(package_url_of(kind(image.local), &image.reference, platform.as_ref()), image.digest)
+    };
+    let blob = |blob: &super::BlobSource| {
+        let url = package_url_of(kind(blob.local), &blob.reference, None);
+        of_image(format!("{url}&ref_type=blob"), blob.reference.digest)
     };
     let images = sources.images.iter().map(image);
     let git = sources.git.iter().map(|git| Material::commit(&git.url, &git.commit));
     let http = sources.http.iter().map(|http| Material::new(&http.url, "sha256", http.digest.hex()));
-    images.chain(git).chain(http).collect()
+    let blobs = sources.blobs.iter().map(blob);
+    images.chain(blobs).chain(git).chain(http).collect()
 }
 
 /// Takes the place of a build's instructions out of what the frontend was told.

@@ -54,13 +54,16 @@ impl Operation<Ref> for ExecOperation {
         let (worker, value) = (self.worker.clone(), value.clone());
         let paths = key::selectors(&self.op, index, self.inputs);
         let digest = blocking(move || {
-            let tree = worker.tree(&value)?;
-            let selection = |path: &String| Selection { wildcard: false, ..Selection::new(path) };
-            let selections: Vec<_> = paths.iter().map(selection).collect();
-            let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
-            let digest = content::digest(&*tree, &selections, owner)?;
-            worker.remember(&value)?;
-            Ok::<_, OpsError>(digest)
+            let digest = || {
+                let tree = worker.tree(&value)?;
+                let selection = |path: &String| Selection { wildcard: false, ..Selection::new(path) };
+                let selections: Vec<_> = paths.iter().map(selection).collect();
+                let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
+                let digest = content::digest(&*tree, &selections, owner)?;
+                worker.remember(&value)?;
+                Ok::<_, OpsError>(digest)
+            };
+            digest().map_err(|error| worker.unreadable(error, index, &value))
         });
         Ok(Some(digest.await?))
     }

@@ -28,6 +28,8 @@ pub(crate) struct Mounts {
     pub(crate) env: Vec<String>,
     /// Mounts that are outputs: output, layers below, and what is written unless the mount is read-only.
     pub(crate) outputs: Vec<(usize, Vec<LayerId>, Option<Writable>)>,
+    /// Other mounts that are written to and kept if the step fails: where they are, layers below, and what is written.
+    pub(crate) spare: Vec<(String, Vec<LayerId>, Writable)>,
     /// Directories that each mount shows, bottom first and as overlayfs has them, by where it is.
     pub(crate) shown: HashMap<String, Vec<PathBuf>>,
     /// The working directory, from which targets are looked for that are not absolute.
@@ -109,6 +111,11 @@ impl Mounts {
             upper = Some(Upper { upper: writable.upper(), work: writable.work(), volatile: true });
             shown = writable.lowers();
             self.outputs.push((output, layers, Some(writable)));
+        } else if !mount.readonly && step.worker.keeps_remains() {
+            let writable = step.worker.prepare(&lowers, step.context.name())?;
+            upper = Some(Upper { upper: writable.upper(), work: writable.work(), volatile: true });
+            shown = writable.lowers();
+            self.spare.push((mount.dest.clone(), layers, writable));
         } else if !mount.readonly {
             let scratch = tempfile::Builder::new().prefix("mount-").tempdir_in(step.worker.scratch()?);
             let scratch = scratch.map_err(|error| OpsError::io("making a directory for a mount", error))?;

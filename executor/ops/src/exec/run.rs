@@ -19,6 +19,7 @@ use super::output::pump;
 use super::process::Process;
 use super::user_error::ProcessFailed;
 use crate::OpsError;
+use crate::remains::Remains;
 use crate::value::Ref;
 use crate::worker::{Worker, Writable};
 
@@ -57,17 +58,15 @@ impl Step {
         let root = self.root_mount()?;
         // Dropped last: by then the directories of the step are gone, too.
         let _busy;
-        let Prepared { emulator, layers, mut mounts, writable } = self.prepare(inputs)?;
-        let mut spec = self.box_spec(&mut mounts, &writable)?;
-        let mut handles = std::mem::take(&mut mounts.handles);
+        let mut prepared = self.prepare(inputs)?;
         _busy = self.process.begin().ok_or(OpsError::GivenUp)?;
-        let lease = self.wire(meta, &mut spec, &mut handles)?;
-        if let Some(emulator) = emulator {
-            emulator.install(&mut spec, &mut handles);
+        if let Err(error) = self.attempt(meta, &mut prepared) {
+            return Err(match self.worker.keeps_remains() {
+                true => error.leaving(self.remains(inputs, prepared)),
+                false => error,
+            });
         }
-        let exit = self.execute(&spec, handles, &meta.args)?;
-        drop(lease);
-        self.check(exit, meta)?;
+        let Prepared { layers, mut mounts, writable, .. } = prepared;
         let mut outputs = vec![None; self.outputs(inputs)];
         let done = std::mem::take(&mut mounts.outputs);
         if let Ok(output) = usize::try_from(root.output) {
@@ -82,6 +81,45 @@ impl Step {
             outputs[output] = Some(Ref::Layers(layers));
         }
         outputs.into_iter().collect::<Option<_>>().ok_or(OpsError::Graph("an output that no mount makes"))
+    }
+
+    /// Runs the process to its end.
+    fn attempt(&self, meta: &pb::Meta, prepared: &mut Prepared) -> Result<(), OpsError> {
+        let mut spec = self.box_spec(&mut prepared.mounts, &prepared.writable)?;
+        let mut handles = std::mem::take(&mut prepared.mounts.handles);
+        let lease = self.wire(meta, &mut spec, &mut handles)?;
+        if let Some(emulator) = prepared.emulator.take() {
+            emulator.install(&mut spec, &mut handles);
+        }
+        let exit = self.execute(&spec, handles, &meta.args)?;
+        drop(lease);
+        self.check(exit, meta)
+    }
+
+    /// Keeps what the mounts hold after a failure. What cannot be kept is as it was given.
+    fn remains(&self, inputs: &[Ref], prepared: Prepared) -> Remains {
+        let given = |mount: &pb::Mount| match Operand::of(mount.input, inputs.len()) {
+            Operand::Input(input) => Some(inputs[input].clone()),
+            Operand::Scratch | Operand::Action(_) => None,
+        };
+        let given: Vec<Option<Ref>> = self.op.mounts.iter().map(given).collect();
+        let mut left = given.clone();
+        let mut keep = |is: &dyn Fn(&pb::Mount) -> bool, below: Vec<LayerId>, writable: Writable| {
+            let index = self.op.mounts.iter().position(is);
+            if let (Some(index), Ok(layer)) = (index, self.worker.commit(writable)) {
+                left[index] = Some(Ref::Layers(below.into_iter().chain([layer]).collect()));
+            }
+        };
+        let Prepared { layers, mounts, writable, .. } = prepared;
+        keep(&|mount| mount.dest == pb::ROOT_MOUNT, layers, writable);
+        for (output, below, writable) in mounts.outputs {
+            let is = |mount: &pb::Mount| usize::try_from(mount.output) == Ok(output);
+            writable.into_iter().for_each(|writable| keep(&is, below.clone(), writable));
+        }
+        for (dest, below, writable) in mounts.spare {
+            keep(&|mount| mount.dest == dest, below, writable);
+        }
+        Remains { inputs: given, mounts: left, part: None }
     }
 
     pub(super) fn meta(&self) -> Result<&pb::Meta, OpsError> {

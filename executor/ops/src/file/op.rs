@@ -16,6 +16,7 @@ use rbuild_tree::{FileTree, Time, TreeError};
 use super::copy::Copy;
 use super::owner::resolve_owner;
 use super::{Draft, Empty, FileError, Owners, action, rooted};
+use crate::remains::{FailedPart, Remains};
 use crate::value::Ref;
 use crate::worker::Worker;
 use crate::{OpsError, blocking};
@@ -113,13 +114,17 @@ impl Operation<Ref> for FileOperation {
         let (worker, value) = (self.worker.clone(), value.clone());
         let copies: Vec<_> = self.copies(index).cloned().collect();
         let digest = blocking(move || {
-            let tree = worker.tree(&value)?;
-            let filters: Vec<_> = copies.iter().map(Filters::new).collect::<Result<_, _>>()?;
-            let selections: Vec<_> = copies.iter().zip(&filters).map(|(copy, filters)| filters.select(copy)).collect();
-            let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
-            let digest = content::digest(&*tree, &selections, owner)?;
-            worker.remember(&value)?;
-            Ok::<_, OpsError>(digest)
+            let digest = || {
+                let tree = worker.tree(&value)?;
+                let filters: Vec<_> = copies.iter().map(Filters::new).collect::<Result<_, _>>()?;
+                let selections: Vec<_> =
+                    copies.iter().zip(&filters).map(|(copy, filters)| filters.select(copy)).collect();
+                let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };
+                let digest = content::digest(&*tree, &selections, owner)?;
+                worker.remember(&value)?;
+                Ok::<_, OpsError>(digest)
+            };
+            digest().map_err(|error| worker.unreadable(error, index, &value))
         });
         Ok(Some(digest.await?))
     }
@@ -182,8 +187,9 @@ impl<'a> Run<'a> {
         let now =
             Time::from_seconds(now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64));
         for index in 0..op.actions.len() {
-            let state = run.act(index, now)?;
-            run.results.push(Some(state));
+            let mut failed = None;
+            let state = run.act(index, now, &mut failed);
+            run.results.push(Some(state.map_err(|error| run.leaving(error, index, failed))?));
         }
         Ok(run)
     }
@@ -230,9 +236,43 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn act(&mut self, index: usize, now: Time) -> Result<State, OpsError> {
+    /// Carries an action out; `failed` gets what it had changed by the time it failed.
+    fn act(&mut self, index: usize, now: Time, failed: &mut Option<State>) -> Result<State, OpsError> {
         let State { draft, below } = self.base(index)?;
         let mut draft = Arc::try_unwrap(draft).unwrap_or_else(|shared| (*shared).clone());
+        let done = self.change(index, now, &mut draft);
+        let state = State { draft: Arc::new(draft), below };
+        match done {
+            Ok(()) => Ok(state),
+            Err(error) => {
+                *failed = Some(state);
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds what is left to an error, if that is wanted: what the action was to change, and what it was to copy from.
+    fn leaving(&self, error: OpsError, index: usize, failed: Option<State>) -> OpsError {
+        if !self.worker.keeps_remains() {
+            return error;
+        }
+        let inputs = self.inputs.iter().cloned().map(Some).collect();
+        let mut mounts = vec![None; self.op.actions.len()];
+        mounts[index] = failed.and_then(|state| self.write(&state).ok());
+        if let Operand::Action(earlier) = Operand::of(self.op.actions[index].secondary_input, self.inputs.len())
+            && let Some(Some(state)) = self.results.get(earlier)
+        {
+            mounts[earlier] = self.write(state).ok();
+        }
+        error.leaving(Remains { inputs, mounts, part: Some(FailedPart::Action(index)) })
+    }
+
+    fn write(&self, state: &State) -> Result<Ref, OpsError> {
+        let layer = self.worker.write_layer((*state.draft).clone(), &self.description)?;
+        Ok(Ref::Layers(state.below.iter().copied().chain([layer]).collect()))
+    }
+
+    fn change(&self, index: usize, now: Time, draft: &mut Draft) -> Result<(), OpsError> {
         let file_action = &self.op.actions[index];
         let owner = {
             let tree = |operand: i64| match Operand::of(operand, self.inputs.len()) {
@@ -247,15 +287,15 @@ impl<'a> Run<'a> {
                 let (source, source_owners) = self.source(index)?;
                 let scratch: PathBuf = self.worker.scratch()?;
                 let copy = Copy { action: copy, owner, source_owners, scratch: &scratch };
-                copy.run(&source, &mut draft)?;
+                copy.run(&source, draft)?;
             }
-            Some(pb::Action::Mkdir(mkdir)) => action::mkdir(&mut draft, mkdir, owner, now)?,
-            Some(pb::Action::Mkfile(mkfile)) => action::mkfile(&mut draft, mkfile, owner, now)?,
-            Some(pb::Action::Symlink(symlink)) => action::symlink(&mut draft, symlink, owner, now)?,
-            Some(pb::Action::Rm(rm)) => action::rm(&mut draft, rm)?,
+            Some(pb::Action::Mkdir(mkdir)) => action::mkdir(draft, mkdir, owner, now)?,
+            Some(pb::Action::Mkfile(mkfile)) => action::mkfile(draft, mkfile, owner, now)?,
+            Some(pb::Action::Symlink(symlink)) => action::symlink(draft, symlink, owner, now)?,
+            Some(pb::Action::Rm(rm)) => action::rm(draft, rm)?,
             None => return Err(OpsError::Graph("a file action without an action")),
         }
-        Ok(State { draft: Arc::new(draft), below })
+        Ok(())
     }
 
     /// Writes the layers of the outputs.

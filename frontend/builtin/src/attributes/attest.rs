@@ -19,7 +19,7 @@ pub(crate) struct Scanner {
 }
 
 /// Reads `attest:sbom` and refuses kinds that there are not.
-pub(super) fn scanner(given: &BTreeMap<String, String>) -> Result<Option<Scanner>, String> {
+pub(crate) fn scanner(given: &BTreeMap<String, String>) -> Result<Option<Scanner>, String> {
     let mut asked: BTreeMap<String, &str> = BTreeMap::new();
     for (name, value) in given {
         let kind = name.strip_prefix("attest:").or_else(|| name.strip_prefix("build-arg:BUILDKIT_ATTEST_"));

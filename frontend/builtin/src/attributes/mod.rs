@@ -14,7 +14,7 @@ use rbuild_graph::pb;
 use rbuild_lower::{Entitlement, NoCache, Request, ResolveMode};
 use rbuild_oci::Platform;
 
-pub(crate) use attest::Scanner;
+pub(crate) use attest::{Scanner, scanner};
 
 use crate::error::BuiltinError;
 
@@ -55,7 +55,7 @@ impl<'a> Attributes<'a> {
             build_platform: build_platform.clone(),
             labels: with_prefix(given, "label:"),
             no_cache: no_cache(given.get("no-cache")),
-            resolve_mode: resolve_mode(get("image-resolve-mode"))?,
+            resolve_mode: resolve_mode(given)?,
             network: steps::network(get("force-network-mode"))?,
             add_hosts: steps::hosts(get("add-hosts"))
                 .map_err(|reason| format!("failed to parse additional hosts: {reason}"))?,
@@ -136,8 +136,9 @@ fn no_cache(value: Option<&String>) -> NoCache {
     }
 }
 
-fn resolve_mode(value: &str) -> Result<ResolveMode, String> {
-    match value {
+/// Returns whether images are asked for anew.
+pub(crate) fn resolve_mode(given: &BTreeMap<String, String>) -> Result<ResolveMode, String> {
+    match given.get("image-resolve-mode").map_or("", String::as_str) {
         "" | "default" => Ok(ResolveMode::Default),
         "pull" => Ok(ResolveMode::Pull),
         "local" => Ok(ResolveMode::Local),
