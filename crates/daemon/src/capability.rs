@@ -29,6 +29,7 @@ const FRONTEND: &[&str] = &[
     "gateway.warnings",
     "reference.attestations",
     "source.metaresolver",
+    "source.metaresolver.image.attestations",
     "source.metaresolver.http.checksumrequest",
 ];
 

@@ -4,6 +4,7 @@
 //! that overlay takes as a lower). [`Images`] makes one form from the other when somebody asks, and
 //! fetches from a registry at that moment and not before.
 
+mod attested;
 mod error;
 mod form;
 mod pull;
@@ -20,6 +21,7 @@ use rbuild_snapshot::UnpackOptions;
 use rbuild_store::{LayerId, Store};
 use tokio::runtime::Handle;
 
+pub use attested::AttestationChain;
 pub use error::ImagesError;
 pub use form::{BlobRequest, MadeBlob};
 pub use pull::Pulled;

@@ -179,7 +179,7 @@ impl Images {
     }
 
     /// Returns a manifest or index: from the store, as fetched already, or from the registry.
-    async fn document(
+    pub(crate) async fn document(
         &self,
         pinned: &Reference,
         descriptor: &Descriptor,
@@ -198,7 +198,7 @@ impl Images {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     bytes: &[u8],
     what: &'static str,
     digest: Digest,
@@ -210,7 +210,7 @@ fn parse<T: serde::de::DeserializeOwned>(
     })
 }
 
-fn no_platform(name: &str, platform: &Platform, index: &Index) -> ImagesError {
+pub(crate) fn no_platform(name: &str, platform: &Platform, index: &Index) -> ImagesError {
     let platforms = index.manifests.iter().filter(|entry| !rbuild_oci::platform::is_attestation(entry));
     let available: Vec<_> = platforms.filter_map(|entry| Some(entry.platform.as_ref()?.to_string())).collect();
     ImagesError::NoPlatform { name: name.to_owned(), platform: platform.clone(), available: available.join(", ") }

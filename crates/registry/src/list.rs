@@ -19,6 +19,8 @@ use crate::{Client, Error, link};
 
 /// Most entries that are listed.
 const MOST_ENTRIES: usize = 100_000;
+/// Most bytes of a list, all pages together.
+const MOST_LIST_BYTES: u64 = 64 << 20;
 /// Most pages that are read.
 const MOST_PAGES: usize = 1000;
 
@@ -102,12 +104,13 @@ struct Pages<'a> {
     action: &'a str,
     next: Option<Url>,
     seen: HashSet<Url>,
+    bytes: u64,
     missing: bool,
 }
 
 impl<'a> Pages<'a> {
     fn new(endpoint: &'a Endpoint, action: &'a str, first: Url) -> Self {
-        Self { endpoint, action, next: Some(first), seen: HashSet::new(), missing: false }
+        Self { endpoint, action, next: Some(first), seen: HashSet::new(), bytes: 0, missing: false }
     }
 
     async fn next(&mut self, client: &Client, expect: &'static [u16]) -> Result<Option<Bytes>, Error> {
@@ -133,7 +136,13 @@ impl<'a> Pages<'a> {
             }
             self.next = Some(next);
         }
-        read_page(&mut answer, self.action).await.map(Some)
+        let body = read_page(&mut answer, self.action).await?;
+        // Entries may be large: their number alone bounds nothing.
+        self.bytes += body.len() as u64;
+        if self.bytes > MOST_LIST_BYTES {
+            return Err(self.broken("the list is larger than 64 MiB"));
+        }
+        Ok(Some(body))
     }
 
     fn check_count(&self, count: usize) -> Result<(), Error> {

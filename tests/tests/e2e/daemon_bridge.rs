@@ -6,17 +6,18 @@ use rbuild_buildkit_api::caps::ApiCap;
 use rbuild_buildkit_api::control;
 use rbuild_buildkit_api::gateway::{
     EvaluateRequest, FileRange, InputsRequest, PingRequest, ReadDirRequest, ReadFileRequest, Ref,
-    ResolveImageConfigRequest, Result as GatewayResult, ResultResult, ReturnRequest, SolveRequest, StatFileRequest,
-    WarnRequest,
+    ResolveImageConfigRequest, ResolveSourceImageRequest, ResolveSourceMetaRequest, Result as GatewayResult,
+    ResultResult, ReturnRequest, SolveRequest, StatFileRequest, WarnRequest,
 };
 use rbuild_graph::pb;
 use tonic::{Code, Status};
 
-use crate::build_client::{Bridge, attributes, driven, into_file, session, with_output};
+use crate::build_client::{Bridge, attributes, dockerfile, driven, into_file, session, with_output};
 use crate::built::details;
 use crate::daemon::Daemon;
 use crate::graphs::{definition, exec, image, mkfile};
 use crate::lab::{Lab, path, run};
+use crate::registry::Registry;
 
 /// Asks for the results of a Dockerfile.
 fn asked(more: &[(&str, &str)]) -> SolveRequest {
@@ -228,5 +229,57 @@ fn questions_about_a_dockerfile_are_answered() {
     });
     built.ok();
     drop(served);
+    daemon.stop();
+}
+
+#[test]
+fn attestations_of_images_are_told() {
+    let (lab, other) = (Lab::empty(), Lab::empty());
+    let Some(registry) = Registry::start(&lab, "registry", false) else { return };
+    let name = format!("{}/app", registry.address);
+    let context = lab.context("FROM scratch\nCOPY a /\n", &[("a", "A\n")]);
+    let daemon = Daemon::start(&lab);
+    let attested = dockerfile(&[("attest:provenance", "mode=max,version=v1")]);
+    let request = with_output(attested, "image", &[("name", &name), ("push", "true")]);
+    daemon.client().build(session(&context), request).ok();
+    daemon.stop();
+    // Another daemon has nothing of it in its store.
+    let daemon = Daemon::start(&other);
+    let ask = |image| ResolveSourceMetaRequest {
+        source: Some(pb::SourceOp { identifier: format!("docker-image://{name}"), attrs: BTreeMap::new() }),
+        image: Some(image),
+        ..ResolveSourceMetaRequest::default()
+    };
+    let predicate = "https://slsa.dev/provenance/v1";
+    let resolve_attestations = vec![predicate.to_owned()];
+    let wanted = ask(ResolveSourceImageRequest {
+        no_config: true,
+        resolve_attestations,
+        ..ResolveSourceImageRequest::default()
+    });
+    let plain = ask(ResolveSourceImageRequest::default());
+    let built = daemon.client().drive(driven(), |mut bridge| async move {
+        let pong = bridge.ping(PingRequest {}).await?.into_inner();
+        let name = "source.metaresolver.image.attestations";
+        assert!(pong.frontend_api_caps.iter().any(|cap| cap.id == name && cap.enabled), "{pong:?}");
+        let image = bridge.resolve_source_meta(wanted).await?.into_inner().image.expect("an image");
+        assert!(image.config.is_empty(), "{image:?}");
+        let chain = image.attestation_chain.expect("its attestations");
+        assert_eq!((&chain.root, chain.signature_manifests.len(), chain.blobs.len()), (&image.digest, 0, 3));
+        for (digest, blob) in &chain.blobs {
+            assert_eq!(*digest, rbuild_oci::Digest::of(&blob.data).to_string());
+        }
+        let manifest = &chain.blobs[&chain.attestation_manifest].data;
+        let manifest: serde_json::Value = serde_json::from_slice(manifest).expect("a manifest");
+        let layer = manifest["layers"][0]["digest"].as_str().expect("a layer");
+        let statement: serde_json::Value = serde_json::from_slice(&chain.blobs[layer].data).expect("a statement");
+        assert_eq!(statement["predicateType"], predicate);
+        let subject = statement["subject"][0]["digest"]["sha256"].as_str().expect("what it is about");
+        assert_eq!(chain.image_manifest, format!("sha256:{subject}"));
+        let image = bridge.resolve_source_meta(plain).await?.into_inner().image.expect("an image");
+        assert!(image.config.starts_with(b"{") && image.attestation_chain.is_none(), "{image:?}");
+        nothing()
+    });
+    built.ok();
     daemon.stop();
 }

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use rbuild_buildkit_api::gateway::{
-    ChecksumAlgo, ChecksumRequest, ChecksumResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-    ResolveSourceGitResponse, ResolveSourceHTTPResponse, ResolveSourceImageResponse, ResolveSourceMetaRequest,
-    ResolveSourceMetaResponse,
+    self, AttestationChain, ChecksumAlgo, ChecksumRequest, ChecksumResponse, ResolveImageConfigRequest,
+    ResolveImageConfigResponse, ResolveSourceGitResponse, ResolveSourceHTTPResponse, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse,
 };
 use rbuild_export::provenance::ImageSource;
 use rbuild_graph::policy::{Engine, Policy};
 use rbuild_graph::{Builder, pb, source};
 use rbuild_images::{Mode, Resolved};
-use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_ops::{Algorithm, LayoutImage, OciLayout};
 use tonic::Code;
 
@@ -24,6 +25,8 @@ use crate::solve::policies;
 const LAYOUT: i32 = 1;
 /// The longest suffix of a file that is hashed with it, in bytes.
 const MOST_SUFFIX: usize = 4096;
+/// The most that is told of an image, in bytes: clients take messages of 16 MiB.
+const MOST_TOLD: u64 = 15 << 20;
 
 /// Returns an image's digest and configuration.
 pub(super) async fn image_config(
@@ -74,12 +77,6 @@ pub(crate) async fn described(
 ) -> Result<ResolveSourceMetaResponse, Fault> {
     let invalid = || Fault::with_code(Code::InvalidArgument, "source is required");
     let op = request.source.clone().ok_or_else(invalid)?;
-    if let Some(image) = &request.image
-        && (image.attestation_chain || !image.resolve_attestations.is_empty())
-    {
-        let reason = format!("attestations of {} are not resolved by this daemon yet", op.identifier);
-        return Err(Fault::with_code(Code::Unimplemented, reason));
-    }
     let platform = request.platform.as_ref().map_or_else(Platform::host, Platform::from).normalise();
     let name = match request.log_name.as_str() {
         "" => format!("resolve image config for {}", op.identifier),
@@ -102,9 +99,8 @@ pub(crate) async fn described(
     let id = format!("{}{platform}", op.identifier);
     if let Some(image) = op.identifier.strip_prefix(source::DOCKER_IMAGE) {
         let reference = Reference::parse(image).map_err(|error| Fault::of(&error).context("invalid image name"))?;
-        let resolved =
-            shown(&**build.feed(), &name, &id, image_of(build, &reference, &platform, &request.resolve_mode));
-        let (identifier, image) = resolved.await?;
+        let found = image_of(build, &reference, &platform, &request);
+        let (identifier, image) = shown(&**build.feed(), &name, &id, found).await?;
         let digest = image.digest.parse().ok();
         build.scope().add_image(ImageSource { reference, platform: Some(platform), digest, local: false });
         let source = Some(pb::SourceOp { identifier, attrs: op.attrs });
@@ -165,17 +161,39 @@ async fn image_of(
     build: &Build,
     reference: &Reference,
     platform: &Platform,
-    mode: &str,
+    request: &ResolveSourceMetaRequest,
 ) -> Result<(String, ResolveSourceImageResponse), Fault> {
-    let resolved = resolve(build, reference, platform, mode).await?;
+    let wanted = request.image.clone().unwrap_or_default();
+    let resolved = resolve(build, reference, platform, &request.resolve_mode).await?;
     let digest = resolved.target.as_ref().map_or(resolved.config_digest, |target| target.digest);
     let identifier = format!("{}{reference}", source::DOCKER_IMAGE);
-    let image = ResolveSourceImageResponse {
-        digest: digest.to_string(),
-        config: resolved.config_bytes.clone(),
-        attestation_chain: None,
-    };
+    let config = if wanted.no_config { Bytes::new() } else { resolved.config_bytes.clone() };
+    let mut image = ResolveSourceImageResponse { digest: digest.to_string(), config, attestation_chain: None };
+    if wanted.attestation_chain || !wanted.resolve_attestations.is_empty() {
+        let left = MOST_TOLD.saturating_sub(image.config.len() as u64);
+        let images = build.worker().images();
+        let chain = images.attestation_chain(&resolved, platform, &wanted.resolve_attestations, left).await;
+        image.attestation_chain = chain.map_err(|error| Fault::of(&error))?.map(told);
+    }
     Ok((identifier, image))
+}
+
+/// Returns what is attested of an image as clients read it.
+fn told(chain: rbuild_images::AttestationChain) -> AttestationChain {
+    let blob = |(descriptor, data): (Descriptor, Bytes)| {
+        let size = data.len() as i64;
+        let Descriptor { media_type, digest, annotations, .. } = descriptor;
+        let digest = digest.to_string();
+        let descriptor = gateway::Descriptor { media_type, digest: digest.clone(), size, annotations };
+        (digest, gateway::Blob { descriptor: Some(descriptor), data })
+    };
+    AttestationChain {
+        root: chain.root.to_string(),
+        image_manifest: chain.image.to_string(),
+        attestation_manifest: chain.attestations.map(|digest| digest.to_string()).unwrap_or_default(),
+        signature_manifests: chain.signature.iter().map(ToString::to_string).collect(),
+        blobs: chain.blobs.into_iter().map(blob).collect(),
+    }
 }
 
 /// Returns what policies and the client's session make of a source.

@@ -42,6 +42,19 @@ async fn endless_lists_are_bounded() {
 }
 
 #[tokio::test]
+async fn large_pages_are_counted_together() {
+    let fake = Fake::start().await;
+    let subject = Digest::of(b"subject");
+    let page = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{}"}}}}"#, "x".repeat(8_000_000));
+    for number in 0..9 {
+        let next = format!("Link: </v2/app/referrers/{subject}?page={number}>; rel=\"next\"\r\n");
+        fake.plan("referrers/", 1, Fault::Answer(200, next, page.clone()));
+    }
+    let error = client().referrers(&reference(&fake.host, "app", "1"), &subject, None).await.unwrap_err();
+    assert!(error.to_string().contains("64 MiB"), "{error}");
+}
+
+#[tokio::test]
 async fn referrers_fall_back_to_the_tag() {
     let fake = Fake::start().await;
     let (subject, one) = (Digest::of(b"subject"), Digest::of(b"one"));
