@@ -188,6 +188,7 @@ fn the_step_that_needs_a_base_layer_shows_the_transfer() {
     let statuses: Vec<_> = lines.iter().map(|line| &line["statuses"][0]).filter(|one| one["vertex"] == *copy).collect();
     let (first, last) = (statuses.first().expect("a transfer is shown"), statuses.last().expect("the same"));
     assert!(first["id"].as_str().is_some_and(|id| id.starts_with("sha256:")) && first["total"].is_u64(), "{first}");
+    assert_eq!((&first["name"], &last["name"]), (&"downloading".into(), &"done".into()));
     assert!(first["completed"].is_null() && !last["completed"].is_null() && last["current"] == last["total"], "{last}");
 }
 
