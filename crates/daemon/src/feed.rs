@@ -206,7 +206,7 @@ impl Reporter for Feed {
 
 fn status(status: rbuild_events::Status) -> control::VertexStatus {
     control::VertexStatus {
-        name: action(&status.id, status.completed.is_some()).to_owned(),
+        name: status.action().to_owned(),
         id: status.id,
         vertex: status.vertex.to_string(),
         current: i64::try_from(status.current).unwrap_or(i64::MAX),
@@ -214,17 +214,6 @@ fn status(status: rbuild_events::Status) -> control::VertexStatus {
         timestamp: Some(timestamp(SystemTime::now())),
         started: Some(timestamp(status.started)),
         completed: status.completed.map(timestamp),
-    }
-}
-
-/// Returns what is being done, in the word by which clients know it; none if they know none.
-fn action(id: &str, is_done: bool) -> &'static str {
-    match id.split_once([' ', ':']).map_or(id, |(first, _)| first) {
-        "transferring" => "transferring",
-        "extracting" => "extract",
-        "sha256" if is_done => "done",
-        "sha256" => "downloading",
-        _ => "",
     }
 }
 

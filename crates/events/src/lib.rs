@@ -63,6 +63,19 @@ pub struct Status {
     pub completed: Option<SystemTime>,
 }
 
+impl Status {
+    /// Returns what is being done, in the word by which BuildKit's clients know it; none if they know none.
+    pub fn action(&self) -> &'static str {
+        match self.id.split_once([' ', ':']).map_or(self.id.as_str(), |(first, _)| first) {
+            "transferring" => "transferring",
+            "extracting" => "extract",
+            "sha256" if self.completed.is_some() => "done",
+            "sha256" => "downloading",
+            _ => "",
+        }
+    }
+}
+
 /// Something a person should know that does not stop the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {

@@ -46,6 +46,8 @@ struct JsonVertex<'a> {
 struct JsonStatus<'a> {
     id: &'a str,
     vertex: Digest,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
     current: u64,
@@ -144,6 +146,7 @@ fn part_of(part: &Status, now: SystemTime) -> JsonStatus<'_> {
     JsonStatus {
         id: &part.id,
         vertex: part.vertex,
+        name: part.action(),
         total: Some(part.total).filter(|total| *total > 0),
         current: part.current,
         timestamp: moment(now),

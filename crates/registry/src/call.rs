@@ -13,11 +13,12 @@ use crate::Error;
 use crate::challenge::{self, Challenge};
 use crate::client::Client;
 use crate::error::ErrorCode;
+use crate::failure::Failure;
 use crate::options::Timing;
 use crate::origin::{self, host_port, same_origin};
 use crate::retry;
 use crate::scope::Scopes;
-use crate::transport::{Answer, Failure, Payload, Request};
+use crate::transport::{Answer, Payload, Request};
 
 /// Largest error answer that is read.
 const MOST_ERROR_BYTES: u64 = 64 << 10;

@@ -11,9 +11,10 @@ use url::Url;
 
 use crate::auth::Grants;
 use crate::call::{self, Endpoint, Trouble};
+use crate::failure::Failure;
 use crate::origin::{self, api_host, is_loopback};
 use crate::tls::HostFiles;
-use crate::transport::{Answer, Failure, Request, Transport};
+use crate::transport::{Answer, Request, Transport};
 use crate::{Error, Options};
 
 /// Most warnings kept.

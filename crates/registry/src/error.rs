@@ -13,7 +13,7 @@ use crate::credential::CredentialError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The registry said no.
-    #[error("{action}: {}{host} answered {status}{}", kind(*.status), describe(.codes))]
+    #[error("{action}: {}{host} answered {}{}", kind(*.status), phrase(*.status), describe(.codes))]
     Refused {
         /// What was attempted.
         action: String,
@@ -25,7 +25,7 @@ pub enum Error {
         codes: Vec<ErrorCode>,
     },
     /// The registry wants credentials that we do not have, or not these.
-    #[error("{action}: {host} denied access ({status}){}{}", describe(.codes), note(.hint))]
+    #[error("{action}: {host} denied access ({}){}{}", phrase(*.status), describe(.codes), note(.hint))]
     Denied {
         /// What was attempted.
         action: String,
@@ -39,7 +39,7 @@ pub enum Error {
         hint: String,
     },
     /// The server could not be reached, or the connection broke too often.
-    #[error("{action}: {host}: {reason}")]
+    #[error("{action}: {}{reason}", asked(.host, .reason))]
     Unreachable {
         /// What was attempted.
         action: String,
@@ -49,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// The server's certificate is not trusted, or none of ours is.
-    #[error("{action}: certificate of {host}: {reason}")]
+    #[error("{action}: {host}: {reason}")]
     Certificate {
         /// What was attempted.
         action: String,
@@ -57,6 +57,14 @@ pub enum Error {
         host: String,
         /// Why, on one line.
         reason: String,
+    },
+    /// The registry itself could not be asked, and no mirror of it helped.
+    #[error("{registry}{}", told(.mirrors))]
+    Nowhere {
+        /// What became of the registry.
+        registry: Box<Error>,
+        /// What became of its mirrors, in the order in which they were asked.
+        mirrors: Vec<Error>,
     },
     /// Nothing moved for too long.
     #[error("{action}: {host}: nothing came for {seconds} s")]
@@ -156,6 +164,11 @@ impl Error {
         }
     }
 
+    /// Whether nobody answered who could be believed.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Certificate { .. } | Self::Stalled { .. })
+    }
+
     /// Whether the registry denied access.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
@@ -183,6 +196,23 @@ impl fmt::Display for ErrorCode {
 /// Says what a status means that everybody asks about.
 fn kind(status: u16) -> &'static str {
     if status == 404 { "not found: " } else { "" }
+}
+
+/// Says what became of mirrors.
+fn told(mirrors: &[Error]) -> String {
+    mirrors.iter().map(|error| format!("; from its mirror: {error}")).collect()
+}
+
+/// Returns a status with what it is called.
+fn phrase(status: u16) -> String {
+    let name = reqwest::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    name.map_or_else(|| status.to_string(), |name| format!("{status} {name}"))
+}
+
+/// Names the server, unless the reason does.
+fn asked(host: &str, reason: &str) -> String {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if reason.starts_with("dial tcp") && reason.contains(name) { String::new() } else { format!("{host}: ") }
 }
 
 fn describe(codes: &[ErrorCode]) -> String {

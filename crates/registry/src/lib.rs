@@ -30,6 +30,7 @@ pub mod scope;
 
 mod auth;
 mod call;
+mod failure;
 mod list;
 mod tls;
 mod transport;

@@ -4,8 +4,6 @@
 //! an answer means.
 
 use std::collections::HashMap;
-use std::error::Error as StdError;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +14,7 @@ use reqwest::{Method, Response};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use crate::failure::{Failure, Peer, chain};
 use crate::origin::{self, MOST_HOPS, host_port, is_loopback, same_origin};
 use crate::push::upload::Upload;
 use crate::tls::{self, HostFiles};
@@ -53,36 +52,6 @@ pub(crate) struct Answer {
     /// Whether that is another server than was asked.
     pub(crate) foreign: bool,
     idle: Duration,
-}
-
-/// Why an exchange failed, without saying what it was for.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// No connection: name, network or handshake.
-    Connect {
-        host: String,
-        reason: String,
-    },
-    /// The connection broke, or what came is not HTTP.
-    Broken {
-        host: String,
-        reason: String,
-    },
-    Certificate {
-        host: String,
-        reason: String,
-    },
-    Stalled {
-        host: String,
-        after: Duration,
-    },
-    Unsafe {
-        host: String,
-        target: String,
-        reason: String,
-    },
-    Local(io::Error),
-    Setting(Error),
 }
 
 /// The connections to all servers.
@@ -153,7 +122,7 @@ impl Transport {
                 Ok(Err(error)) => {
                     // A broken source shows as a broken body; the cause is worth more.
                     let local = upload.as_ref().and_then(|upload| upload.take_error());
-                    return Err(local.map_or_else(|| explain(host, error), Failure::Local));
+                    return Err(local.map_or_else(|| Peer::of(options, &request.url).explain(error), Failure::Local));
                 }
                 Err(_) if upload.as_ref().is_some_and(|upload| upload.deadline(idle) > Instant::now()) => {}
                 Err(_) => return Err(Failure::Stalled { host, after: started.elapsed() }),
@@ -213,7 +182,7 @@ impl Answer {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         match timeout(self.idle, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(explain(self.host(), error)),
+            Ok(Err(error)) => Err(Failure::Broken { host: self.host(), reason: chain(&error.without_url()) }),
             Err(_) => Err(Failure::Stalled { host: self.host(), after: self.idle }),
         }
     }
@@ -276,60 +245,4 @@ fn redirect(request: &Request, response: &Response) -> Result<Option<Url>, Failu
         return Err(Failure::Unsafe { host, target: origin::shown(&target), reason });
     }
     Ok(Some(target))
-}
-
-fn explain(host: String, error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(cause) = source {
-        match tls_error(cause) {
-            Some(rustls::Error::InvalidCertificate(reason)) => {
-                return Failure::Certificate { host, reason: reason.to_string() };
-            }
-            Some(rustls::Error::AlertReceived(alert)) if is_certificate_alert(*alert) => {
-                return Failure::Certificate { host, reason: format!("the server refused ours: {alert:?}") };
-            }
-            _ => source = cause.source(),
-        }
-    }
-    let reason = chain(&error);
-    if error.is_connect() { Failure::Connect { host, reason } } else { Failure::Broken { host, reason } }
-}
-
-/// Looks into IO errors, which hide what they wrap from `source`.
-fn tls_error<'a>(mut cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    while let Some(wrapped) = cause.downcast_ref::<io::Error>() {
-        cause = wrapped.get_ref()?;
-    }
-    cause.downcast_ref::<rustls::Error>()
-}
-
-fn is_certificate_alert(alert: rustls::AlertDescription) -> bool {
-    use rustls::AlertDescription as Alert;
-    matches!(
-        alert,
-        Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-            | Alert::CertificateRequired
-    )
-}
-
-/// Returns an error and its causes on one line, each text once.
-fn chain(error: &dyn StdError) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let text: String = cause.to_string().chars().filter(|c| !c.is_control()).collect();
-        let told = texts.iter().any(|told| told.contains(&text));
-        if !told && text != "client error (Connect)" && text != "error sending request" {
-            texts.push(text);
-        }
-        next = cause.source();
-    }
-    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
 }

@@ -64,6 +64,9 @@
 //! belongs to a dead process and counts for nothing. Garbage is found and unlinked from the index in one
 //! immediate transaction, so nobody can begin to use what is about to go: a session either finds the row and
 //! leases it before, or does not find it after.
+//!
+//! Whoever prunes holds the named lock `prune`. Others who would clear up after the dead leave that to it: listing
+//! takes no lock at all, and so does not wait for a large trash to be emptied either.
 
 use std::path::{Path, PathBuf};
 

@@ -7,8 +7,12 @@ use std::time::{Duration, SystemTime};
 use rusqlite::params;
 
 use crate::error::{Context, Error, Result};
+use crate::lock::LockMode;
 use crate::usage::contents;
 use crate::{ImageId, Kind, LayerId, Reclaimed, Record, Store, image, mounts, result, trash};
+
+/// The lock of whoever prunes.
+pub(crate) const LOCK: &str = "prune";
 
 /// Which images are given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,11 +139,13 @@ enum What {
 }
 
 impl Store {
-    /// Gives up what the options say, and frees it. Safe beside running builds: what they use stays.
+    /// Gives up what the options say, and frees it. Safe beside running builds: what they use stays. Waits for
+    /// others who prune.
     ///
     /// # Errors
     /// If the index or a file cannot be changed; what was freed until then stays freed.
     pub fn prune(&self, options: &PruneOptions) -> Result<Reclaimed> {
+        let _turn = self.lock(LOCK, LockMode::Exclusive)?;
         let partial_age =
             options.until.unwrap_or(if options.keep_storage.is_some() { Duration::MAX } else { Duration::ZERO });
         let mut reclaimed = Reclaimed::default();

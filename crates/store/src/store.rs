@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::layout::{self, Layout};
 use crate::lease::Lease;
 use crate::lock::{self, LockMode, NamedLock};
-use crate::{Blobs, Builds, CacheMounts, Images, Layers, Results, index, trash};
+use crate::{Blobs, Builds, CacheMounts, Images, Layers, Results, index, prune, trash};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy)]
@@ -207,11 +207,13 @@ impl Store {
     /// failed steps, and empties the trash. What is not settled by the next boot is checked before it is used.
     ///
     /// Garbage is looked for, which takes time in a large store, if a process died or this one is known to
-    /// have made some.
+    /// have made some. While somebody prunes, nothing is done: all this is theirs, and would be waiting for them.
     ///
     /// # Errors
     /// The first failure, after trying everything.
     pub fn tidy(&self, made_garbage: bool) -> Result<()> {
+        // Shared, so that tidying is in no other's way.
+        let Some(_turn) = self.try_lock(prune::LOCK, LockMode::Shared)? else { return Ok(()) };
         let collected = self.reap_leases().and_then(|dead| match (dead > 0 || made_garbage) && self.has_garbage()? {
             true => self.collect().map(|_| ()),
             false => Ok(()),

@@ -33,7 +33,7 @@ impl Worker {
         range: Option<FileRange>,
         limit: u64,
     ) -> Result<Vec<u8>, OpsError> {
-        read_range(&*self.tree(value)?, path, range, limit)
+        read_range(&*self.tree(&self.unwatched(), value)?, path, range, limit)
     }
 
     /// Returns what is at a path of a result; links are followed inside the result. Blocks.
@@ -41,7 +41,7 @@ impl Worker {
     /// # Errors
     /// If there is no such path.
     pub fn stat(&self, value: &Ref, path: &Path) -> Result<Node, OpsError> {
-        stat(&*self.tree(value)?, path)
+        stat(&*self.tree(&self.unwatched(), value)?, path)
     }
 
     /// Returns what is in a directory of a result, those names that match the pattern if there is one. Blocks.
@@ -49,7 +49,7 @@ impl Worker {
     /// # Errors
     /// If there is no such directory, or the pattern is malformed.
     pub fn list(&self, value: &Ref, path: &Path, pattern: Option<&str>) -> Result<Vec<Node>, OpsError> {
-        list(&*self.tree(value)?, path, pattern)
+        list(&*self.tree(&self.unwatched(), value)?, path, pattern)
     }
 }
 

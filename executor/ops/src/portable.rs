@@ -7,21 +7,27 @@ use std::io::BufWriter;
 
 use rbuild_oci::DiffId;
 use rbuild_snapshot::{DiffOptions, diff};
+use rbuild_solver::Context;
 use rbuild_store::{Layer, LayerBlob, LayerId, NewLayer};
 
 use crate::OpsError;
-use crate::worker::{Worker, nobody};
+use crate::worker::Worker;
 
 /// The variant of blobs that are plain tars.
 const PLAIN: &str = "uncompressed";
 
 impl Worker {
     /// Returns the layers of `layers` from `first` on, in forms that may be laid upon anything. Blocks.
-    pub(crate) fn portable(&self, layers: &[LayerId], first: usize) -> Result<Vec<LayerId>, OpsError> {
-        (first..layers.len()).map(|index| self.portable_layer(layers[index], &layers[..index])).collect()
+    pub(crate) fn portable(
+        &self,
+        context: &Context,
+        layers: &[LayerId],
+        first: usize,
+    ) -> Result<Vec<LayerId>, OpsError> {
+        (first..layers.len()).map(|index| self.portable_layer(context, layers[index], &layers[..index])).collect()
     }
 
-    fn portable_layer(&self, id: LayerId, below: &[LayerId]) -> Result<LayerId, OpsError> {
+    fn portable_layer(&self, context: &Context, id: LayerId, below: &[LayerId]) -> Result<LayerId, OpsError> {
         if let Some(known) = self.known_portable(id) {
             return Ok(known);
         }
@@ -32,7 +38,7 @@ impl Worker {
         }
         let blob = match layer.blobs.iter().find(|blob| blob.variant == PLAIN) {
             Some(blob) => blob.clone(),
-            None => self.plain(&layer, below)?,
+            None => self.plain(context, &layer, below)?,
         };
         let diff_id = Some(DiffId(blob.descriptor.digest));
         let new = NewLayer { description: layer.description.clone(), kind: layer.kind, diff_id };
@@ -44,8 +50,8 @@ impl Worker {
     }
 
     /// Writes what a layer changes upon `below` as a tar. The layer itself stays as it is.
-    fn plain(&self, layer: &Layer, below: &[LayerId]) -> Result<LayerBlob, OpsError> {
-        let view = self.images().view(below, self.reporter(), nobody())?;
+    fn plain(&self, context: &Context, layer: &Layer, below: &[LayerId]) -> Result<LayerBlob, OpsError> {
+        let view = self.images().view(below, context.reporter(), context.vertex())?;
         let tree = layer.tree.as_ref().ok_or(OpsError::Graph("a layer lost its directory"))?;
         let ingest = BufWriter::with_capacity(256 << 10, self.store().blobs().ingest(None)?);
         let (out, _) = diff(&tree.path, &view, &DiffOptions::default(), ingest)?;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::SystemTime;
 
 use rbuild_events::Reporter;
 use rbuild_graph::pb;
@@ -201,13 +202,19 @@ impl Worker {
         }
     }
 
-    /// Returns a value as a tree to look into.
-    pub(crate) fn tree(&self, value: &Ref) -> Result<Arc<dyn FileTree>, OpsError> {
+    /// Returns a value as a tree to look into. Layers that are only at a registry are fetched, which whoever watches
+    /// `context` sees: nobody pulls before somebody needs it, so it is the vertex in need that takes the time.
+    pub(crate) fn tree(&self, context: &Context, value: &Ref) -> Result<Arc<dyn FileTree>, OpsError> {
         Ok(match value {
             Ref::Layers(layers) if layers.is_empty() => Arc::new(Empty),
-            Ref::Layers(layers) => Arc::new(self.images.view(layers, &self.reporter, nobody())?),
+            Ref::Layers(layers) => Arc::new(self.images.view(layers, context.reporter(), context.vertex())?),
             Ref::Local(local) => self.listing(local)?,
         })
+    }
+
+    /// Returns the surroundings of work that is no vertex of a graph.
+    pub(crate) fn unwatched(&self) -> Context {
+        Context::new(nobody(), "", self.reporter.clone(), SystemTime::now)
     }
 
     fn listing(&self, local: &Local) -> Result<Arc<rbuild_tree::context::Listing>, OpsError> {
@@ -239,12 +246,12 @@ impl Worker {
     }
 
     /// Returns the directories of layers, bottom first. A layer that comes again, further up, hides its earlier
-    /// place, and the kernel takes none twice.
-    pub(crate) fn trees(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, OpsError> {
+    /// place, and the kernel takes none twice. Transfers are shown as in [`tree`](Self::tree).
+    pub(crate) fn trees(&self, context: &Context, layers: &[LayerId]) -> Result<Vec<PathBuf>, OpsError> {
         let mut seen = HashSet::new();
         let mut once: Vec<_> = layers.iter().rev().filter(|layer| seen.insert(**layer)).copied().collect();
         once.reverse();
-        Ok(self.images.trees(&once, &self.reporter, nobody())?)
+        Ok(self.images.trees(&once, context.reporter(), context.vertex())?)
     }
 
     /// Writes a draft as a layer in blob form.
@@ -290,7 +297,7 @@ impl Worker {
             Ref::Layers(layers) => return Ok(layers.clone()),
             Ref::Local(local) => local,
         };
-        let tree = self.tree(value)?;
+        let tree: Arc<dyn FileTree> = self.listing(local)?;
         let _one_at_a_time = local.scanning.lock().expect("no holder of this lock panics");
         if let Some(layer) = local.layer.get() {
             return Ok(vec![*layer]);
@@ -301,15 +308,20 @@ impl Worker {
     }
 
     /// Returns layers that hold the part of a directory that a mount shows.
-    pub(crate) fn layers_of_context(&self, local: &Ref, selector: &str) -> Result<Vec<LayerId>, OpsError> {
-        let tree = self.tree(local)?;
+    pub(crate) fn layers_of_context(
+        &self,
+        context: &Context,
+        local: &Ref,
+        selector: &str,
+    ) -> Result<Vec<LayerId>, OpsError> {
+        let tree = self.tree(context, local)?;
         let draft = copy_all(&tree, selector, owners(local), &self.scratch()?)?;
         Ok(vec![self.write_layer(draft, "part of a context for a mount")?])
     }
 
     /// Fills a new directory with what layers show.
-    pub(crate) fn populate(&self, directory: &Path, layers: &[LayerId]) -> Result<(), OpsError> {
-        let tree = self.tree(&Ref::Layers(layers.to_vec()))?;
+    pub(crate) fn populate(&self, context: &Context, directory: &Path, layers: &[LayerId]) -> Result<(), OpsError> {
+        let tree = self.tree(context, &Ref::Layers(layers.to_vec()))?;
         let draft = copy_all(&tree, "", Owners::Kept, &self.scratch()?)?;
         let file = tempfile::tempfile_in(self.scratch()?).map_err(|error| OpsError::io("making a file", error))?;
         let mut file = draft.write(file)?;
@@ -382,7 +394,7 @@ fn owners(local: &Ref) -> Owners {
     if local.is_in_place() { Owners::Root } else { Owners::Kept }
 }
 
-/// The vertex of transfers that are shown with whatever asked for them.
+/// The vertex of work that a client asks for beside its graphs.
 pub(crate) fn nobody() -> Digest {
     Digest::of(b"")
 }

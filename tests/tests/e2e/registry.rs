@@ -171,6 +171,27 @@ fn base_layers_are_fetched_only_if_a_step_needs_them() {
     lab.rbuild(["run", "--rm", "--network=none", &pushed, "sh", "-c", "cat /a; echo $a"]).ok().prints("A1");
 }
 
+#[test]
+fn the_step_that_needs_a_base_layer_shows_the_transfer() {
+    let (lab, other) = (Lab::new(), Lab::empty());
+    let Some(registry) = Registry::start(&lab, "registry", false) else { return };
+    let base = format!("{}/base", registry.address);
+    lab.rbuild(["tag", "busybox", &base]).ok();
+    lab.rbuild(["push", &base]).ok();
+    let context = path(&other.context(&format!("FROM {base} AS base\nFROM scratch\nCOPY --from=base /bin /b\n"), &[]));
+    let raw = other.rbuild(["build", "--progress=rawjson", &context]).ok().stderr;
+    let lines: Vec<serde_json::Value> = raw.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let is_copy = |line: &&serde_json::Value| {
+        line["vertexes"][0]["name"].as_str().is_some_and(|name| name.contains("COPY --from=base"))
+    };
+    let copy = &lines.iter().find(is_copy).expect("the step is shown")["vertexes"][0]["digest"];
+    let statuses: Vec<_> = lines.iter().map(|line| &line["statuses"][0]).filter(|one| one["vertex"] == *copy).collect();
+    let (first, last) = (statuses.first().expect("a transfer is shown"), statuses.last().expect("the same"));
+    assert!(first["id"].as_str().is_some_and(|id| id.starts_with("sha256:")) && first["total"].is_u64(), "{first}");
+    assert_eq!((&first["name"], &last["name"]), (&"downloading".into(), &"done".into()));
+    assert!(first["completed"].is_null() && !last["completed"].is_null() && last["current"] == last["total"], "{last}");
+}
+
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -238,7 +259,8 @@ fn absent_things_and_registries_are_said() {
     lab.rbuild(["pull", &format!("{}/nothing", registry.address)]).exits(1).says("nothing");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let began = std::time::Instant::now();
-    lab.rbuild(["pull", &format!("{closed}/app")]).exits(1).says(&closed);
+    let refused = format!("dial tcp {closed}: connect: connection refused");
+    lab.rbuild(["pull", &format!("{closed}/app")]).exits(1).says(&refused);
     lab.build(&format!("FROM {closed}/app\n"), &[], &[]).exits(1).says(&closed).says("FROM");
     lab.rbuild(["run", "--rm", &format!("{closed}/app")]).exits(125).says(&closed);
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());

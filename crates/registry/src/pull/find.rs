@@ -3,7 +3,7 @@
 use rbuild_oci::{Descriptor, Digest, Reference};
 use reqwest::Method;
 
-use super::place;
+use super::{nowhere, place};
 use crate::call::{Ask, Endpoint};
 use crate::scope::Scopes;
 use crate::{Client, Error};
@@ -17,7 +17,7 @@ impl Client {
     /// # Errors
     /// If there is none, or the registry does not say how large it is.
     pub async fn find_blob(&self, reference: &Reference, digest: Digest) -> Result<Descriptor, Error> {
-        let mut failed = None;
+        let mut failed = Vec::new();
         for source in self.sources(reference).await {
             let found = match source {
                 Ok(endpoint) => self.find_blob_at(&endpoint, reference, digest).await,
@@ -28,7 +28,7 @@ impl Client {
                 Err(error) => self.note_failure(&mut failed, error)?,
             }
         }
-        Err(failed.expect("the registry itself is always a source"))
+        Err(nowhere(failed))
     }
 
     async fn find_blob_at(&self, endpoint: &Endpoint, reference: &Reference, digest: Digest) -> Result<u64, Error> {

@@ -63,7 +63,7 @@ impl Client {
     ///
     /// A reference with a digest is checked to exist; one with neither tag nor digest means `latest`.
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
-        let mut failed = None;
+        let mut failed = Vec::new();
         for source in self.sources(reference).await {
             let found = match source {
                 Ok(endpoint) => self.resolve_at(&endpoint, reference).await,
@@ -74,13 +74,13 @@ impl Client {
                 Err(error) => self.note_failure(&mut failed, error)?,
             }
         }
-        Err(failed.expect("the registry itself is always a source"))
+        Err(nowhere(failed))
     }
 
     /// Fetches a manifest or index by its digest from the repository of `reference`: at most 8 MiB,
     /// digest, size and type checked.
     pub async fn fetch_manifest(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Bytes, Error> {
-        let mut failed = None;
+        let mut failed = Vec::new();
         for source in self.sources(reference).await {
             let fetched = match source {
                 Ok(endpoint) => self.fetch_manifest_at(&endpoint, reference, descriptor).await,
@@ -91,7 +91,7 @@ impl Client {
                 Err(error) => self.note_failure(&mut failed, error)?,
             }
         }
-        Err(failed.expect("the registry itself is always a source"))
+        Err(nowhere(failed))
     }
 
     /// Fetches a blob from the repository of `reference` into `sink`; on success exactly the
@@ -104,7 +104,7 @@ impl Client {
         mut progress: Progress,
     ) -> Result<(), Error> {
         progress.begin(descriptor.size);
-        let mut failed = None;
+        let mut failed = Vec::new();
         for source in self.sources(reference).await {
             let fetched = match source {
                 Ok(endpoint) => self.fetch_blob_at(&endpoint, reference, descriptor, sink, &mut progress).await,
@@ -118,7 +118,7 @@ impl Client {
                 Err(error) => self.note_failure(&mut failed, error)?,
             }
         }
-        Err(failed.expect("the registry itself is always a source"))
+        Err(nowhere(failed))
     }
 
     /// Fetches a small blob, such as an image configuration, into memory: at most `limit` bytes.
@@ -144,7 +144,7 @@ impl Client {
     ///
     /// A server that does not answer such questions counts as having it.
     pub async fn has_blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<bool, Error> {
-        let mut failed = None;
+        let mut failed = Vec::new();
         let mut answered = false;
         for source in self.sources(reference).await {
             let found = match source {
@@ -157,10 +157,7 @@ impl Client {
                 Err(error) => self.note_failure(&mut failed, error)?,
             }
         }
-        match failed.filter(|_| !answered) {
-            Some(error) => Err(error),
-            None => Ok(false),
-        }
+        if answered { Ok(false) } else { Err(nowhere(failed)) }
     }
 
     async fn has_blob_at(
@@ -185,19 +182,14 @@ impl Client {
     }
 
     /// Keeps an error for the case that no other source helps; the caller's own errors end all.
-    fn note_failure(&self, failed: &mut Option<Error>, error: Error) -> Result<(), Error> {
+    pub(super) fn note_failure(&self, failed: &mut Vec<Error>, error: Error) -> Result<(), Error> {
         if matches!(error, Error::Local { .. } | Error::Setting { .. } | Error::Credentials { .. }) {
             return Err(error);
         }
         if let Error::Unreachable { host, .. } | Error::Stalled { host, .. } = &error {
             self.avoid(host);
         }
-        let said = failed.take().filter(Error::is_not_found).map(|refusal| refusal.to_string());
-        *failed = Some(match (said, error) {
-            // A mirror lacks it, which may be all that there is to know.
-            (Some(said), Error::Unreachable { host, reason, .. }) => Error::Unreachable { action: said, host, reason },
-            (_, error) => error,
-        });
+        failed.push(error);
         Ok(())
     }
 
@@ -297,6 +289,16 @@ impl Client {
         }
         Ok((body, content_type))
     }
+}
+
+/// Joins what became of all sources into one error, the last being the registry itself.
+fn nowhere(mut failed: Vec<Error>) -> Error {
+    let registry = failed.pop().expect("the registry itself is always a source");
+    // What the registry answers counts; only if it cannot be asked, a mirror's answer is all that there is to know.
+    if failed.is_empty() || !registry.is_silence() {
+        return registry;
+    }
+    Error::Nowhere { registry: Box::new(registry), mirrors: failed }
 }
 
 /// Returns the request for a manifest by tag or digest.

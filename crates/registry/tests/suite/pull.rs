@@ -35,7 +35,7 @@ async fn passing_trouble_is_waited_for() {
         assert_eq!(fake.count("/blobs/"), 3, "{code}");
     }
     let (fake, outcome) = fetch(1000, 99, status(503)).await;
-    assert!(outcome.unwrap_err().to_string().contains("503: SOME_CODE: words"));
+    assert!(outcome.unwrap_err().to_string().contains("503 Service Unavailable: SOME_CODE: words"));
     assert_eq!(fake.count("/blobs/"), 4);
 }
 

@@ -152,6 +152,8 @@ async fn tls_with_a_ca_of_our_own() {
         let app = reference(&registry.host, "app", "1");
         let error = Client::new(options()).unwrap().resolve(&app).await.unwrap_err();
         assert!(matches!(error, Error::Certificate { .. }), "{error}");
+        let words = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+        assert!(error.to_string().contains(words), "{error}");
         round_trip(&trusting(&registry), &registry.host).await;
         let mut insecure = options();
         insecure.hosts.insecure.insert(registry.host.clone());
@@ -164,7 +166,20 @@ async fn tls_with_a_ca_of_our_own() {
 async fn tls_of_another_host_is_refused() {
     let Some(registry) = start(Some(OF_ANOTHER_HOST)) else { return };
     let error = trusting(&registry).resolve(&reference(&registry.host, "app", "1")).await.unwrap_err();
-    assert!(matches!(error, Error::Certificate { .. }) && error.to_string().contains("127.0.0.2"), "{error}");
+    assert!(matches!(error, Error::Certificate { .. }), "{error}");
+    assert!(error.to_string().ends_with("x509: certificate is valid for 127.0.0.2, not 127.0.0.1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_where_tls_is_wanted() {
+    let Some(registry) = start(None) else { return };
+    if certificates(registry.home.path(), SIGNED_BY_ITSELF).is_none() {
+        return;
+    }
+    // Whoever keeps certificates for a host expects it to use them.
+    let error = trusting(&registry).resolve(&reference(&registry.host, "app", "1")).await.unwrap_err();
+    let want = format!("{}: http: server gave HTTP response to HTTPS client", registry.host);
+    assert!(error.to_string().ends_with(&want), "{error}");
 }
 
 /// A client that has the registry's `ca.crt` in `certs.d`.

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
-use rbuild_store::{CacheMountRequest, Filter, ImagePrune, Options, PruneOptions, Sharing, Usage};
+use rbuild_store::{CacheMountRequest, Filter, ImagePrune, LockMode, Options, PruneOptions, Sharing, Usage};
 
 const EVERYTHING: PruneOptions =
     PruneOptions { all: true, images: ImagePrune::Unused, until: None, keep_storage: None, filters: Vec::new() };
@@ -126,6 +126,20 @@ fn a_spare_moment_clears_up_after_a_failed_build() -> Result<()> {
     fixture.store.maintain()?;
     assert_eq!(left(&fixture.store)?, (1, 1, 0));
     assert!(fixture.store.layers().get(kept)?.tree.is_some());
+    Ok(())
+}
+
+#[test]
+fn what_a_pruning_process_clears_up_is_left_to_it() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let trash = fixture.root().join("trash/one");
+    std::fs::write(&trash, "")?;
+    let pruning = fixture.store.lock("prune", LockMode::Exclusive)?;
+    fixture.store.tidy(true)?;
+    assert!(trash.exists());
+    drop(pruning);
+    fixture.store.tidy(true)?;
+    assert!(!trash.exists());
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use rbuild_store::{CacheMountRequest, ImagePrune, PruneOptions, Resumable, Sharing};
+use rbuild_store::{CacheMountRequest, ImagePrune, LockMode, PruneOptions, Resumable, Sharing};
 
 const EVERYTHING: PruneOptions =
     PruneOptions { all: true, images: ImagePrune::Unused, until: None, keep_storage: None, filters: Vec::new() };
@@ -131,6 +131,42 @@ fn killed_at_any_moment_the_store_is_whole() -> Result<()> {
     }
     fixture.store.prune(&EVERYTHING)?;
     assert_eq!(left(&fixture.store)?, (0, 0, 0));
+    Ok(())
+}
+
+/// Prunes once.
+#[test]
+#[ignore = "the body of a child process"]
+fn child_pruning() -> Result<()> {
+    Store::open(&root_from_stdin()?)?.prune(&EVERYTHING)?;
+    Ok(())
+}
+
+#[test]
+fn who_lists_does_not_wait_for_who_prunes() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let id = layer(&fixture.store, "app")?;
+    image(&fixture.store, "app", &[id], &["app"])?;
+    let reader = Store::open(fixture.root())?;
+    // What a command would clear up at its end: the lease of a process that died.
+    std::fs::write(fixture.root().join("leases/dead"), "")?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // As long as this transaction lasts, the pruning process stands in the middle of its work.
+    let mut pruner = fixture.store.database().write("holding a pruner up", |_| {
+        let pruner = spawn("processes::child_pruning", fixture.root()).expect("a child");
+        while reader.try_lock("prune", LockMode::Shared).expect("a lock file").is_some() {
+            assert!(Instant::now() < deadline, "nobody prunes");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let images = reader.images().list().expect("a list");
+        assert_eq!(images.len(), 1);
+        assert!(reader.layers().get(images[0].layers[0]).expect("a layer").tree.is_some());
+        reader.tidy(true).expect("nothing to do");
+        Ok(pruner)
+    })?;
+    assert!(fixture.root().join("leases/dead").exists(), "that is the pruner's, who still waits");
+    assert!(pruner.wait()?.success());
+    assert!(!fixture.root().join("leases/dead").exists());
     Ok(())
 }
 

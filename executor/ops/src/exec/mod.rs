@@ -50,12 +50,17 @@ impl Operation<Ref> for ExecOperation {
         Ok(CacheMap::new(key, (0..self.inputs).map(input).collect()))
     }
 
-    async fn content_key(&self, _: &Context, index: usize, value: &Ref) -> Result<Option<Digest>, OperationError> {
-        let (worker, value) = (self.worker.clone(), value.clone());
+    async fn content_key(
+        &self,
+        context: &Context,
+        index: usize,
+        value: &Ref,
+    ) -> Result<Option<Digest>, OperationError> {
+        let (worker, context, value) = (self.worker.clone(), context.clone(), value.clone());
         let paths = key::selectors(&self.op, index, self.inputs);
         let digest = blocking(move || {
             let digest = || {
-                let tree = worker.tree(&value)?;
+                let tree = worker.tree(&context, &value)?;
                 let selection = |path: &String| Selection { wildcard: false, ..Selection::new(path) };
                 let selections: Vec<_> = paths.iter().map(selection).collect();
                 let owner = if value.is_in_place() { Owner::Root } else { Owner::Kept };

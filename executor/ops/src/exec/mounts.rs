@@ -94,7 +94,7 @@ impl Mounts {
             Operand::Input(input) => match &inputs[input] {
                 Ref::Layers(layers) => Ok(layers.clone()),
                 local @ Ref::Local(_) if mount.output >= 0 => step.worker.layers(local),
-                local @ Ref::Local(_) => step.worker.layers_of_context(local, &mount.selector),
+                local @ Ref::Local(_) => step.worker.layers_of_context(&step.context, local, &mount.selector),
             },
             Operand::Action(_) => Err(OpsError::Graph("a mount names an input that is not there")),
         }
@@ -102,7 +102,7 @@ impl Mounts {
 
     fn bind(&mut self, step: &Step, inputs: &[Ref], mount: &pb::Mount) -> Result<(), OpsError> {
         let layers = Self::layers(step, inputs, mount)?;
-        let lowers = step.worker.trees(&layers)?;
+        let lowers = step.worker.trees(&step.context, &layers)?;
         let (mut upper, mut shown): (_, Vec<_>) = (None, lowers.iter().rev().cloned().collect());
         if let (Ok(output), true) = (usize::try_from(mount.output), mount.readonly) {
             self.outputs.push((output, layers, None));
@@ -196,7 +196,7 @@ fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, O
     let seed = |request: &CacheMountRequest, directory: &Path| {
         let layers = seeds.get(&request.id).map(Vec::as_slice).unwrap_or_default();
         if !layers.is_empty() {
-            step.worker.populate(directory, layers).map_err(|error| {
+            step.worker.populate(&step.context, directory, layers).map_err(|error| {
                 let source = std::io::Error::other(error.to_string());
                 rbuild_store::Error::File { action: "filling", path: directory.to_owned(), source }
             })?;
@@ -208,7 +208,7 @@ fn acquire_caches(step: &Step, inputs: &[Ref]) -> Result<Vec<Arc<CacheMount>>, O
 
 /// A cache that begins as a copy of something is another one for each something.
 fn base_digest(step: &Step, layers: &[LayerId]) -> Result<Digest, OpsError> {
-    let tree = step.worker.tree(&Ref::Layers(layers.to_vec()))?;
+    let tree = step.worker.tree(&step.context, &Ref::Layers(layers.to_vec()))?;
     let all = Selection { wildcard: false, ..Selection::new("") };
     Ok(content::digest(&*tree, &[all], Owner::Kept)?)
 }

@@ -133,7 +133,7 @@ impl Step {
             Operand::Input(input) => self.worker.layers(&inputs[input])?,
             _ => Vec::new(),
         };
-        let lowers = self.worker.trees(&layers)?;
+        let lowers = self.worker.trees(&self.context, &layers)?;
         let mounts = Mounts::prepare(self, inputs)?;
         let writable = self.worker.prepare(&lowers, self.context.name())?;
         Ok(Prepared { emulator, layers, mounts, writable })

@@ -106,16 +106,21 @@ impl Operation<Ref> for FileOperation {
         Ok(CacheMap::new(self.key(), (0..self.inputs).map(input).collect()))
     }
 
-    async fn content_key(&self, _: &Context, index: usize, value: &Ref) -> Result<Option<Digest>, OperationError> {
+    async fn content_key(
+        &self,
+        context: &Context,
+        index: usize,
+        value: &Ref,
+    ) -> Result<Option<Digest>, OperationError> {
         // Nothing can be looked at in nothing: what is copied from it is missed when it is copied.
         if matches!(value, Ref::Layers(layers) if layers.is_empty()) {
             return Ok(None);
         }
-        let (worker, value) = (self.worker.clone(), value.clone());
+        let (worker, context, value) = (self.worker.clone(), context.clone(), value.clone());
         let copies: Vec<_> = self.copies(index).cloned().collect();
         let digest = blocking(move || {
             let digest = || {
-                let tree = worker.tree(&value)?;
+                let tree = worker.tree(&context, &value)?;
                 let filters: Vec<_> = copies.iter().map(Filters::new).collect::<Result<_, _>>()?;
                 let selections: Vec<_> =
                     copies.iter().zip(&filters).map(|(copy, filters)| filters.select(copy)).collect();
@@ -131,8 +136,8 @@ impl Operation<Ref> for FileOperation {
 
     async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
         let (worker, op) = (self.worker.clone(), self.op.clone());
-        let (now, description) = (context.now(), context.name().to_owned());
-        Ok(blocking(move || Run::new(&worker, &op, &inputs, now, description)?.finish()).await?)
+        let context = context.clone();
+        Ok(blocking(move || Run::new(&worker, &context, &op, &inputs)?.finish()).await?)
     }
 }
 
@@ -167,25 +172,24 @@ struct State {
 /// A file op on its way.
 struct Run<'a> {
     worker: &'a Arc<Worker>,
+    context: &'a Context,
     op: &'a pb::FileOp,
     trees: Vec<Arc<dyn FileTree>>,
     inputs: &'a [Ref],
     results: Vec<Option<State>>,
-    description: String,
 }
 
 impl<'a> Run<'a> {
     fn new(
         worker: &'a Arc<Worker>,
+        context: &'a Context,
         op: &'a pb::FileOp,
         inputs: &'a [Ref],
-        now: std::time::SystemTime,
-        description: String,
     ) -> Result<Self, OpsError> {
-        let trees = inputs.iter().map(|input| worker.tree(input)).collect::<Result<_, _>>()?;
-        let mut run = Self { worker, op, trees, inputs, results: Vec::new(), description };
-        let now =
-            Time::from_seconds(now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64));
+        let trees = inputs.iter().map(|input| worker.tree(context, input)).collect::<Result<_, _>>()?;
+        let now = context.now().duration_since(std::time::UNIX_EPOCH);
+        let now = Time::from_seconds(now.map_or(0, |since| since.as_secs() as i64));
+        let mut run = Self { worker, context, op, trees, inputs, results: Vec::new() };
         for index in 0..op.actions.len() {
             let mut failed = None;
             let state = run.act(index, now, &mut failed);
@@ -202,7 +206,7 @@ impl<'a> Run<'a> {
                 let below = self.worker.layers(&self.inputs[input])?;
                 let tree = match &self.inputs[input] {
                     Ref::Layers(_) => self.trees[input].clone(),
-                    Ref::Local(_) => self.worker.tree(&Ref::Layers(below.clone()))?,
+                    Ref::Local(_) => self.worker.tree(self.context, &Ref::Layers(below.clone()))?,
                 };
                 State { draft: Arc::new(Draft::new(tree)), below }
             }
@@ -268,7 +272,7 @@ impl<'a> Run<'a> {
     }
 
     fn write(&self, state: &State) -> Result<Ref, OpsError> {
-        let layer = self.worker.write_layer((*state.draft).clone(), &self.description)?;
+        let layer = self.worker.write_layer((*state.draft).clone(), self.context.name())?;
         Ok(Ref::Layers(state.below.iter().copied().chain([layer]).collect()))
     }
 
@@ -306,7 +310,7 @@ impl<'a> Run<'a> {
             let Ok(output) = usize::try_from(self.op.actions[index].output) else { continue };
             let state = self.results[index].take().ok_or(OpsError::Graph("an output is not there"))?;
             let draft = Arc::try_unwrap(state.draft).unwrap_or_else(|shared| (*shared).clone());
-            let layer = self.worker.write_layer(draft, &self.description)?;
+            let layer = self.worker.write_layer(draft, self.context.name())?;
             let layers = state.below.into_iter().chain([layer]).collect();
             refs[output] = Some(Ref::Layers(layers));
         }

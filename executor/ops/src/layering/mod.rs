@@ -38,15 +38,15 @@ impl Operation<Ref> for MergeOperation {
         Ok(None)
     }
 
-    async fn run(&self, _: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let (worker, op) = (self.worker.clone(), self.op.clone());
+    async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
+        let (worker, op, context) = (self.worker.clone(), self.op.clone(), context.clone());
         let merged = blocking(move || {
             let mut merged = Vec::new();
             for input in &op.inputs {
                 if let Operand::Input(index) = Operand::of(input.input, inputs.len()) {
                     let layers = worker.layers(&inputs[index])?;
                     // What comes first lies where it lay.
-                    let moved = if merged.is_empty() { layers } else { worker.portable(&layers, 0)? };
+                    let moved = if merged.is_empty() { layers } else { worker.portable(&context, &layers, 0)? };
                     merged.extend(moved);
                 }
             }
@@ -77,7 +77,7 @@ impl Operation<Ref> for DiffOperation {
     }
 
     async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
-        let (worker, op, description) = (self.worker.clone(), self.op.clone(), context.name().to_owned());
+        let (worker, op, context) = (self.worker.clone(), self.op.clone(), context.clone());
         let layers = blocking(move || {
             let layers = |operand: Option<i64>| match operand.map(|operand| Operand::of(operand, inputs.len())) {
                 Some(Operand::Input(index)) => worker.layers(&inputs[index]),
@@ -85,7 +85,7 @@ impl Operation<Ref> for DiffOperation {
             };
             let lower = layers(op.lower.as_ref().map(|lower| lower.input))?;
             let upper = layers(op.upper.as_ref().map(|upper| upper.input))?;
-            diff(&worker, &lower, &upper, &description)
+            diff(&worker, &context, &lower, &upper)
         });
         Ok(vec![Ref::Layers(layers.await?)])
     }
@@ -93,16 +93,16 @@ impl Operation<Ref> for DiffOperation {
 
 /// Returns the layers of `upper` that are not those of `lower`; of results that are not built upon each other, one
 /// layer with all that is different.
-fn diff(worker: &Worker, lower: &[LayerId], upper: &[LayerId], description: &str) -> Result<Vec<LayerId>, OpsError> {
+fn diff(worker: &Worker, context: &Context, lower: &[LayerId], upper: &[LayerId]) -> Result<Vec<LayerId>, OpsError> {
     if lower.is_empty() {
         return Ok(upper.to_vec());
     }
     if upper.starts_with(lower) {
-        return worker.portable(upper, lower.len());
+        return worker.portable(context, upper, lower.len());
     }
-    let tree = |layers: &[LayerId]| worker.tree(&Ref::Layers(layers.to_vec()));
+    let tree = |layers: &[LayerId]| worker.tree(context, &Ref::Layers(layers.to_vec()));
     match difference::difference(&tree(lower)?, &tree(upper)?)? {
-        Some(draft) => Ok(vec![worker.write_layer(draft, description)?]),
+        Some(draft) => Ok(vec![worker.write_layer(draft, context.name())?]),
         None => Ok(Vec::new()),
     }
 }

@@ -94,7 +94,7 @@ impl Maker {
     }
 
     fn layer(&self, below: Vec<LayerId>, changes: &str) -> Vec<LayerId> {
-        let mut draft = Draft::new(self.worker.tree(&Ref::Layers(below.clone())).unwrap());
+        let mut draft = Draft::new(self.worker.tree(&self.worker.unwatched(), &Ref::Layers(below.clone())).unwrap());
         changes.split(' ').for_each(|text| change(&mut draft, text));
         let layer = self.worker.write_layer(draft, changes).unwrap();
         below.into_iter().chain([layer]).collect()
@@ -102,7 +102,7 @@ impl Maker {
 
     /// Returns all paths: `dir/`, `file=content`, `link->target`, `#n` after the names of one file.
     fn list(&self, value: &Ref) -> String {
-        let tree = self.worker.tree(value).unwrap();
+        let tree = self.worker.tree(&self.worker.unwatched(), value).unwrap();
         let (mut lines, mut links) = (Vec::new(), HashMap::new());
         list(&*tree, Path::new(""), &mut lines, &mut links);
         lines.join(" ")
@@ -256,7 +256,8 @@ async fn root_what_steps_wrote_is_laid_elsewhere() {
     let mut maker = Maker::new();
     let below = of("d/ d/a=1 d/b=1 same=1");
     let lowers = maker.make(&below).layers().unwrap().to_vec();
-    let writable = maker.worker.prepare(&maker.worker.trees(&lowers).unwrap(), "step").unwrap();
+    let writable =
+        maker.worker.prepare(&maker.worker.trees(&maker.worker.unwatched(), &lowers).unwrap(), "step").unwrap();
     let root = writable.upper();
     std::fs::remove_dir_all(root.join("d")).unwrap();
     std::fs::create_dir(root.join("d")).unwrap();

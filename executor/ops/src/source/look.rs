@@ -22,7 +22,7 @@ impl Worker {
     /// # Errors
     /// If the path is not a file, or cannot be read.
     pub fn read_file(&self, value: &Ref, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, OpsError> {
-        let tree = self.tree(value)?;
+        let tree = self.tree(&self.unwatched(), value)?;
         let Some(node) = file(&*tree, path)? else { return Ok(None) };
         let mut bytes = Vec::new();
         let read = tree.open(&node)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
@@ -35,7 +35,7 @@ impl Worker {
     /// # Errors
     /// If the file cannot be read.
     pub fn is_archive(&self, value: &Ref, path: &Path) -> Result<bool, OpsError> {
-        let tree = self.tree(value)?;
+        let tree = self.tree(&self.unwatched(), value)?;
         match file(&*tree, path)? {
             Some(node) => Ok(is_archive(&*tree, &node)?),
             None => Ok(false),
@@ -48,7 +48,7 @@ impl Worker {
     /// # Errors
     /// If the file cannot be read.
     pub fn file_time(&self, value: &Ref, path: &Path) -> Result<Option<i64>, OpsError> {
-        let tree = self.tree(value)?;
+        let tree = self.tree(&self.unwatched(), value)?;
         let Some(node) = file(&*tree, path)? else { return Ok(None) };
         if node.metadata.mtime != rbuild_tree::Time::EPOCH {
             return Ok(Some(node.metadata.mtime.seconds));

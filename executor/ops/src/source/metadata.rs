@@ -110,7 +110,7 @@ impl Worker {
     }
 
     fn digest_with(&self, value: &Ref, path: &Path, algorithm: Algorithm, suffix: &[u8]) -> Result<String, OpsError> {
-        let tree = self.tree(value)?;
+        let tree = self.tree(&self.unwatched(), value)?;
         let gone = || rbuild_tree::TreeError::NotFound { path: path.to_owned() };
         let mut content = tree.open(&tree.node(path)?.ok_or_else(gone)?)?;
         let (name, mut hasher) = algorithm.hasher();

@@ -117,12 +117,12 @@ impl Done {
     }
 
     pub(crate) fn node(&self, path: &str) -> Option<Node> {
-        self.worker.tree(&self.value).unwrap().node(Path::new(path)).unwrap()
+        self.worker.tree(&self.worker.unwatched(), &self.value).unwrap().node(Path::new(path)).unwrap()
     }
 
     /// Returns all paths.
     pub(crate) fn paths(&self) -> Vec<String> {
-        let tree = self.worker.tree(&self.value).unwrap();
+        let tree = self.worker.tree(&self.worker.unwatched(), &self.value).unwrap();
         let mut paths = Vec::new();
         list(&*tree, Path::new(""), &mut paths);
         paths
