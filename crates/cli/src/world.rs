@@ -9,7 +9,7 @@ use rbuild_events::{Reporter, Silent};
 use rbuild_images::Images;
 use rbuild_network::{Provider, Settings};
 use rbuild_progress::Warnings;
-use rbuild_registry::{Chain, CredentialStore, DockerConfig, Options, Proxies};
+use rbuild_registry::{Chain, CredentialStore, DockerConfig, Options, Proxies, TrustedRealm};
 use rbuild_snapshot::{Roots, Strategy, UnpackOptions};
 use rbuild_store::Store;
 use rbuild_sys::host::{Host, Privilege};
@@ -217,6 +217,12 @@ fn store_root(global: &Global, rootless: bool) -> Result<PathBuf, Failure> {
     Ok(data.or_else(home).ok_or_else(missing)?.join("rbuild"))
 }
 
+/// Reads which token servers on other sites may see credentials: `REGISTRY=TOKENSERVER`, with commas between.
+fn trusted_realms(text: &str) -> Vec<TrustedRealm> {
+    let pairs = text.split(',').filter_map(|pair| pair.trim().split_once('='));
+    pairs.map(|(registry, realm)| TrustedRealm { registry: registry.to_owned(), realm: realm.to_owned() }).collect()
+}
+
 fn docker_directory(global: &Global) -> PathBuf {
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
     global.config.clone().or_else(home).unwrap_or_else(|| PathBuf::from("/root/.docker"))
@@ -241,6 +247,7 @@ fn registry_options(config: &std::path::Path) -> Options {
         .extend(home.iter().flat_map(|home| [home.join(".docker/certs.d"), home.join(".config/containers/certs.d")]));
     let mut options =
         Options { credentials: Arc::new(Chain(stores)), certificate_directories: certificates, ..Options::default() };
+    options.hosts.trusted_realms = trusted_realms(&variable("RBUILD_TRUSTED_REALMS").unwrap_or_default());
     if let Some(file) = variable("SSL_CERT_FILE") {
         options.ca_bundles.push(PathBuf::from(file));
     }

@@ -56,6 +56,8 @@ pub(crate) struct Grant {
     all: bool,
     until: Option<Instant>,
     serial: u64,
+    /// Why the credential that there is had no part in it.
+    pub(crate) withheld: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +190,7 @@ impl Client {
         let life = life.unwrap_or(DEFAULT_LIFE).min(LONGEST_LIFE).mul_f32(0.9);
         let action = format!("getting a token for {}", endpoint.registry);
         let header = header(&format!("Bearer {token}"), endpoint, &action)?;
-        Ok(Some(Grant { header, scopes, all: false, until: Some(Instant::now() + life), serial: 0 }))
+        Ok(Some(Grant { header, scopes, all: false, until: Some(Instant::now() + life), serial: 0, withheld: None }))
     }
 
     async fn credential(&self, registry: &str) -> Result<Option<Credential>, Error> {
@@ -221,8 +223,11 @@ impl Client {
         let action = format!("getting a token for {}", endpoint.registry);
         let realm = realm::judge(&endpoint.base, &bearer.realm, &self.options().hosts.trusted_realms);
         let (realm, credential, withheld) = match realm {
-            Ok(Realm::Trusted(realm)) => (realm, credential, false),
-            Ok(Realm::Anonymous(realm)) => (realm, None, credential.is_some()),
+            Ok(Realm::Trusted(realm)) => (realm, credential, None),
+            Ok(Realm::Anonymous(realm)) => {
+                let withheld = credential.map(|_| withheld_note(endpoint, &realm));
+                (realm, None, withheld)
+            }
             Err((target, reason)) => {
                 return Err(Error::Unsafe { action, host: endpoint.host(), target, reason: reason.to_owned() });
             }
@@ -230,8 +235,8 @@ impl Client {
         // What the registry says it needs, and what we know we need.
         let scopes = bearer.scope.as_deref().map(Scopes::parse).unwrap_or_default().union(scopes);
         let (request, authorization) = token_request(&realm, bearer, &scopes, credential, endpoint, &action)?;
-        let note = if withheld { withheld_note(endpoint, &realm) } else { String::new() };
-        let body = self.ask_token(&request, authorization.as_ref(), &action, &note).await?;
+        let note = withheld.as_deref().unwrap_or_default();
+        let body = self.ask_token(&request, authorization.as_ref(), &action, note).await?;
         let broken = |reason: &str| Error::Protocol {
             action: action.clone(),
             host: origin::host_port(&realm),
@@ -249,6 +254,7 @@ impl Client {
             // The way here took some of it, the way there will.
             until: Some(Instant::now() + life.mul_f32(0.9)),
             serial: 0,
+            withheld,
         })
     }
 
@@ -315,7 +321,7 @@ fn token_request(
 }
 
 fn everything(header: HeaderValue) -> Grant {
-    Grant { header, scopes: Scopes::default(), all: true, until: None, serial: 0 }
+    Grant { header, scopes: Scopes::default(), all: true, until: None, serial: 0, withheld: None }
 }
 
 fn basic(username: &str, password: &str) -> String {
@@ -334,8 +340,12 @@ fn header(text: &str, endpoint: &Endpoint, action: &str) -> Result<HeaderValue, 
 }
 
 fn withheld_note(endpoint: &Endpoint, realm: &Url) -> String {
-    let realm = origin::host_port(realm);
-    format!("the credentials of {} were not sent to {realm}, which is another site", endpoint.registry)
+    let (registry, realm) = (origin::host_port(&endpoint.base), origin::host_port(realm));
+    format!(
+        "the credentials of {} were not sent to its token server {realm}, which is another site: \
+         allow it with RBUILD_TRUSTED_REALMS={registry}={realm}",
+        endpoint.registry
+    )
 }
 
 fn hint(endpoint: &Endpoint, challenges: &[Challenge], credential: Option<&Credential>) -> String {

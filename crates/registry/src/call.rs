@@ -10,6 +10,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::Error;
+use crate::auth::Grant;
 use crate::challenge::{self, Challenge};
 use crate::client::Client;
 use crate::error::ErrorCode;
@@ -239,7 +240,7 @@ impl Client {
             let asked = own && !answer.foreign && answer.status() == 401 && !challenges.is_empty();
             let most = if remembered || calls_invalid(&challenges) { 2 } else { 1 };
             if !asked || rounds == most {
-                return Err(self.refused(ask, answer).await);
+                return Err(self.refused(ask, answer, grant.as_ref()).await);
             }
             drop(answer);
             grant = Some(self.authorize(endpoint, &challenges, &ask.scopes, grant.as_ref()).await?);
@@ -247,9 +248,10 @@ impl Client {
         }
     }
 
-    async fn refused(&self, ask: &Ask, answer: Answer) -> Trouble {
+    async fn refused(&self, ask: &Ask, answer: Answer, grant: Option<&Grant>) -> Trouble {
         let foreign = answer.foreign;
-        let note = "it may not exist, or want other credentials";
+        let withheld = grant.and_then(|grant| grant.withheld.as_deref());
+        let note = withheld.unwrap_or("it may not exist, or want other credentials");
         let mut trouble = answer.refusal(&ask.action, note, &self.options().timing).await;
         // An address signed for a while may have ended: the registry gives a new one.
         if foreign && trouble.retry == Retry::Never {

@@ -26,6 +26,10 @@ pub async fn verify(client: &Client, registry: &str, credential: &Credential) ->
     let challenges = answer.challenges();
     drop(answer);
     let grant = client.grant(&endpoint, &challenges, &Scopes::default(), Some(credential)).await?;
+    if let Some(hint) = grant.withheld {
+        // What nobody has looked at is not known to be right.
+        return Err(Error::Denied { action, host: endpoint.host(), status: 401, codes: Vec::new(), hint });
+    }
     confirm(client, &endpoint, &ask.request, &grant.header, &action).await
 }
 

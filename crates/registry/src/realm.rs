@@ -79,13 +79,14 @@ pub fn judge(registry: &Url, realm: &str, trusted: &[TrustedRealm]) -> Result<Re
     Ok(Realm::Anonymous(realm))
 }
 
-/// Whether two named hosts, on default ports, belong to one owner as far as names tell.
+/// Whether two named hosts belong to one owner as far as names tell, as browsers see it: ports do not count, schemes
+/// do. Over plain http, where names prove little, it must be one host. Addresses have no owner that could be told.
 fn same_site(registry: &Url, realm: &Url) -> bool {
     let (Some(Host::Domain(one)), Some(Host::Domain(other))) = (registry.host(), realm.host()) else {
         return false;
     };
-    if realm.scheme() != "https" || realm.port().is_some() || registry.port().is_some() {
-        return false;
+    if registry.scheme() != realm.scheme() || realm.scheme() != "https" {
+        return registry.scheme() == realm.scheme() && one == other;
     }
     KNOWN.contains(&(one, other)) || site(one).is_some_and(|own| site(other) == Some(own))
 }
@@ -128,6 +129,10 @@ mod tests {
         check("https://ghcr.io", "https://ghcr.io/token", "trusted");
         check("https://reg.example:8443", "https://reg.example:8443/t", "trusted");
         check("https://reg.example:8443", "/token", "trusted");
+        check("https://gitlab.example.com:5050", "https://gitlab.example.com/jwt/auth", "trusted");
+        check("https://reg.example:8443", "https://reg.example/t", "trusted");
+        check("http://reg.example:5000", "http://reg.example:5001/t", "trusted");
+        check("http://localhost:5000", "http://localhost:5001/t", "trusted");
         check("http://127.0.0.1:5000", "http://127.0.0.1:5000/token", "trusted");
         check("https://reg.lan:5000", "https://auth.lan:5001/t", "trusted");
     }
@@ -141,7 +146,8 @@ mod tests {
         check("https://a.azurecr.io", "https://b.azurecr.io/t", "anonymous");
         check("https://1.dkr.ecr.eu.amazonaws.com", "https://evil.eu.amazonaws.com/t", "anonymous");
         check("http://127.0.0.1:5000", "http://127.0.0.1:6000/token", "anonymous");
-        check("https://reg.example:8443", "https://reg.example/t", "anonymous");
+        check("http://reg.example:5000", "http://auth.example:5001/t", "anonymous");
+        check("http://reg.example:5000", "https://reg.example/t", "anonymous");
         check("https://com", "https://evil.com/t", "anonymous");
     }
 

@@ -11,6 +11,9 @@ use crate::world::{World, chain};
 pub(crate) const DEFAULT: &str = "docker.io";
 
 /// Log in to a registry
+///
+/// A token server on another site than the registry is not shown the credentials, unless the environment variable
+/// RBUILD_TRUSTED_REALMS=REGISTRY=TOKENSERVER[,…] (hosts, with their ports if there are any) says so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The registry (default: Docker Hub)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rbuild_oci::Digest;
-use rbuild_registry::{Client, Credential, Error, Options, Progress, TrustedRealm};
+use rbuild_registry::{Client, Credential, Error, Options, Progress, TrustedRealm, login};
 
 use crate::fake::{Fake, Fault, Guard};
 use crate::{Only, client, client_of, layer, options, reference};
@@ -126,6 +126,11 @@ async fn strangers_see_no_credentials() {
     }
     assert_eq!(evil.count("GET /token"), 2);
     assert!(evil.state().seen.iter().all(|seen| seen.authorization.is_none() && seen.body.is_empty()));
+    // Nobody has looked at credentials that were not sent.
+    let client = client_of(&fake.host, Credential::basic("u", "secret"));
+    let error = login(&client, &fake.host, &Credential::basic("u", "wrong")).await.unwrap_err().to_string();
+    let hint = format!("RBUILD_TRUSTED_REALMS={}={}", fake.host, evil.host);
+    assert!(error.contains(&hint) && !error.contains("wrong"), "{error}");
     // Unless the user says so.
     let mut options =
         Options { credentials: Arc::new(Only(fake.host.clone(), Credential::basic("u", "p"))), ..options() };
