@@ -295,6 +295,11 @@ impl Build {
         Ok(id)
     }
 
+    /// Returns whether a result that the client holds stands on a vertex.
+    pub(crate) fn wants(&self, vertex: &Digest) -> bool {
+        self.results().known.values().any(|lazy| lazy.graph().vertex(vertex).is_some())
+    }
+
     /// Gives what a failed operation left a name that a frontend may use in mounts.
     fn hold_remains(&self, value: &Ref) -> Result<String, Fault> {
         let mut results = self.results();

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rbuild_oci::Digest;
+use rbuild_session::Partners;
 use tokio::sync::watch;
 
 use crate::build::Build;
@@ -106,6 +108,14 @@ impl Builds {
     /// Ends all builds.
     pub(crate) fn cancel_all(&self) {
         self.known().values().for_each(|build| build.cancel());
+    }
+}
+
+impl Partners for Builds {
+    fn sessions(&self, vertex: &Digest) -> Vec<String> {
+        let all: Vec<_> = self.known().values().cloned().collect();
+        let with = all.into_iter().filter(|build| build.wants(vertex));
+        with.map(|build| build.begun().session.clone()).filter(|session| !session.is_empty()).collect()
     }
 }
 

@@ -149,6 +149,7 @@ impl Engine {
         let options = Options { credentials, ..parts.images.options().clone() };
         let images = parts.images.with_options(stay.store(), options);
         let client = RemoteClient::new(group, images.store().clone()).with_search_path(parts.search_path.clone());
+        let client = client.with_partners(self.builds.clone());
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());

@@ -71,6 +71,7 @@ impl Engine {
 
     async fn build(self: &Arc<Self>, build: Arc<Build>, request: SolveRequest) -> Result<Told, Fault> {
         let (build, request) = (&build, &request);
+        workers::check_compatibility(request.compatibility_version)?;
         let mut asked_for = outputs(&request.exporters, request)?;
         let exports = request.cache.iter().flat_map(|cache| cache.exports.clone());
         let exports = caches::exports(&caches::asked(exports)?)?;

@@ -11,6 +11,7 @@ use rbuild_ops::{DescribedDevice, described_devices};
 use rbuild_store::Store;
 
 use crate::config::{self, GcPolicy};
+use crate::fault::Fault;
 use crate::usage::{self, UsageError};
 
 /// The version of BuildKit whose services these are, then our own. What clients may ask for is told by
@@ -19,6 +20,23 @@ const VERSION: &str = concat!("v0.32.0+rbuild.", env!("CARGO_PKG_VERSION"));
 
 /// The version of BuildKit's Dockerfile frontend whose syntax the built-in one reads.
 pub(crate) const DOCKERFILE_VERSION: &str = "1.26";
+
+/// The version of what outputs look like, as BuildKit numbers it, and the older ones that it has besides.
+pub(crate) const COMPATIBILITY: u32 = 30;
+const OLDER: [i64; 2] = [10, 20];
+
+/// Refuses to look like another version of BuildKit than the one that outputs are like.
+pub(crate) fn check_compatibility(asked: i64) -> Result<(), Fault> {
+    let current = i64::from(COMPATIBILITY);
+    let reason = match asked {
+        0 => return Ok(()),
+        asked if asked == current => return Ok(()),
+        asked if asked > current => format!("upgrade rbuild (max supported: {current})"),
+        asked if OLDER.contains(&asked) => format!("outputs are like those of version {current} only"),
+        _ => format!("supported: [{current}]"),
+    };
+    Err(Fault::new(format!("unsupported compatibility-version {asked}: {reason}")))
+}
 
 /// The names of labels begin with it.
 const LABEL: &str = "org.mobyproject.buildkit.worker.";

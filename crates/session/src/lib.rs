@@ -41,7 +41,7 @@ pub use content::{ClientContent, ContentWriter};
 pub use error::SessionError;
 pub use file_send::{FileWriter, Sent};
 pub use fsutil::TransferError;
-pub use remote::RemoteClient;
+pub use remote::{Partners, RemoteClient};
 pub use session::{Exposed, Session, header};
 pub use ssh::ClientAgent;
 pub use table::{Attached, Group, LOOKUP, Sessions};

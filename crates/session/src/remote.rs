@@ -18,18 +18,39 @@ use crate::table::Group;
 /// How often progress of a transfer is told.
 const PROGRESS: Duration = Duration::from_millis(100);
 
+/// Knows which other builds want a step.
+pub trait Partners: Send + Sync {
+    /// Returns the sessions of the builds under way whose graphs have this vertex.
+    fn sessions(&self, vertex: &Digest) -> Vec<String>;
+}
+
 /// The sessions of a build as its client's side.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RemoteClient {
     group: Group,
     store: Store,
     search_path: Option<std::ffi::OsString>,
+    partners: Option<Arc<dyn Partners>>,
 }
 
 impl RemoteClient {
     /// Returns the client's side that the sessions of a build are; copies of directories are kept in `store`.
     pub fn new(group: Group, store: Store) -> Self {
-        Self { group, store, search_path: None }
+        Self { group, store, search_path: None, partners: None }
+    }
+
+    /// Lets steps that other builds want, too, be given what those builds' clients have for them.
+    #[must_use]
+    pub fn with_partners(self, partners: Arc<dyn Partners>) -> Self {
+        Self { partners: Some(partners), ..self }
+    }
+
+    /// Returns the sessions of other builds that want a step. They would be given its result, so whose secrets it is
+    /// made with makes no difference to any of them.
+    fn partners(&self, vertex: &Digest) -> Self {
+        let sessions = self.partners.as_ref().map(|partners| partners.sessions(vertex)).unwrap_or_default();
+        let group = self.group.sessions().group(sessions);
+        Self { group, store: self.store.clone(), search_path: None, partners: None }
     }
 
     /// Sets where programs such as git are looked for, which is the daemon's own matter.
@@ -91,6 +112,20 @@ impl rbuild_ops::Session for RemoteClient {
             }
         });
         missing_is_none(asked.await)
+    }
+
+    async fn secret_of_step(&self, vertex: &Digest, id: &str) -> io::Result<Option<Vec<u8>>> {
+        match self.secret(id).await? {
+            Some(secret) => Ok(Some(secret)),
+            None => self.partners(vertex).secret(id).await,
+        }
+    }
+
+    async fn agent_of_step(&self, vertex: &Digest, id: &str) -> io::Result<Option<Arc<dyn Agent>>> {
+        match self.ssh_agent(id).await? {
+            Some(agent) => Ok(Some(agent)),
+            None => self.partners(vertex).ssh_agent(id).await,
+        }
     }
 
     async fn layout(&self, id: &str, session: Option<&str>) -> io::Result<Option<Layout>> {

@@ -170,6 +170,16 @@ pub trait Session: Send + Sync {
     /// Returns the agent with this id.
     async fn ssh_agent(&self, id: &str) -> io::Result<Option<Arc<dyn Agent>>>;
 
+    /// Returns the secret with this id for a step. If other clients want the very same step, any of them may have it.
+    async fn secret_of_step(&self, _vertex: &Digest, id: &str) -> io::Result<Option<Vec<u8>>> {
+        self.secret(id).await
+    }
+
+    /// Returns the agent with this id for a step, as with secrets.
+    async fn agent_of_step(&self, _vertex: &Digest, id: &str) -> io::Result<Option<Arc<dyn Agent>>> {
+        self.ssh_agent(id).await
+    }
+
     /// Returns the OCI layout with this id, of the session with this id if there is one.
     async fn layout(&self, _id: &str, _session: Option<&str>) -> io::Result<Option<Layout>> {
         Ok(None)

@@ -17,7 +17,7 @@ use crate::build::Build;
 use crate::fault::Fault;
 use crate::lazy::Lazy;
 use crate::outcome::{Outcome, Refs};
-use crate::workers::DOCKERFILE_VERSION;
+use crate::workers::{COMPATIBILITY, DOCKERFILE_VERSION};
 
 /// The frontend whose version is told.
 const DOCKERFILE: &str = "dockerfile.v0";
@@ -137,8 +137,10 @@ async fn provenance_of(build: &Build, known: &Known, options: ProvenanceOptions)
     let origin = build.origin();
     let run = Run { id: origin.id.clone(), started: origin.started, finished: OffsetDateTime::now_utc() };
     let is_dockerfile = capture.request.frontend == DOCKERFILE;
+    let mut capture = capture.clone();
+    capture.request.compatibility_version = Some(COMPATIBILITY);
     let mut provenance = Provenance {
-        capture: capture.clone(),
+        capture,
         run,
         platform: Platform::host().normalise(),
         dockerfile_version: is_dockerfile.then(|| DOCKERFILE_VERSION.to_owned()),

@@ -105,8 +105,8 @@ impl Container {
     /// If the request asks for what cannot be, or the client lacks a secret.
     pub async fn prepare(worker: Arc<Worker>, request: ContainerRequest) -> Result<Self, OpsError> {
         let (op, inputs) = operation(&request)?;
-        let given = Given::ask(worker.session(), &op).await?;
         let vertex = Digest::of(request.name.as_bytes());
+        let given = Given::ask(worker.session(), &vertex, &op).await?;
         let context = Context::new(vertex, &request.name, worker.reporter().clone(), SystemTime::now);
         let places = op.mounts.iter().map(|mount| mount.dest.clone()).collect();
         let mut container = Self {
@@ -163,7 +163,8 @@ impl Container {
     /// If it cannot be started; a container whose first process cannot is of no more use.
     pub async fn start(self: &Arc<Self>, request: ProcessRequest) -> Result<ContainerProcess, OpsError> {
         let asked = pb::ExecOp { secretenv: request.secrets.clone(), ..pb::ExecOp::default() };
-        let given = Given::ask(self.worker.session(), &asked).await?;
+        let vertex = self.context.vertex();
+        let given = Given::ask(self.worker.session(), &vertex, &asked).await?;
         let container = self.clone();
         blocking(move || container.start_with(&request, given)).await
     }

@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rbuild_graph::pb;
+use rbuild_oci::Digest;
 
 use crate::OpsError;
 use crate::session::{Agent, Session};
 
 /// The agent that is meant if none is named.
 const DEFAULT_AGENT: &str = "default";
+
+/// Who is asked for a step.
+struct OfStep<'a> {
+    session: &'a dyn Session,
+    vertex: &'a Digest,
+}
 
 /// Secrets and agents of the client; those that it does not have are known as missing.
 #[derive(Default)]
@@ -20,8 +27,9 @@ pub(crate) struct Given {
 
 impl Given {
     /// Asks for all that a step mentions.
-    pub(crate) async fn ask(session: &dyn Session, op: &pb::ExecOp) -> Result<Self, OpsError> {
+    pub(crate) async fn ask(session: &dyn Session, vertex: &Digest, op: &pb::ExecOp) -> Result<Self, OpsError> {
         let mut given = Self::default();
+        let session = &OfStep { session, vertex };
         for mount in &op.mounts {
             match mount.mount_type() {
                 pb::MountType::Secret => given.secret(session, secret_id(mount)).await?,
@@ -35,18 +43,20 @@ impl Given {
         Ok(given)
     }
 
-    async fn secret(&mut self, session: &dyn Session, id: &str) -> Result<(), OpsError> {
+    async fn secret(&mut self, of: &OfStep<'_>, id: &str) -> Result<(), OpsError> {
         if !self.secrets.contains_key(id) {
             let failed = |source| OpsError::Secret { id: id.to_owned(), source };
-            self.secrets.insert(id.to_owned(), session.secret(id).await.map_err(failed)?);
+            let secret = of.session.secret_of_step(of.vertex, id).await;
+            self.secrets.insert(id.to_owned(), secret.map_err(failed)?);
         }
         Ok(())
     }
 
-    async fn agent(&mut self, session: &dyn Session, id: &str) -> Result<(), OpsError> {
+    async fn agent(&mut self, of: &OfStep<'_>, id: &str) -> Result<(), OpsError> {
         if !self.agents.contains_key(id) {
             let failed = |source| OpsError::Agent { id: id.to_owned(), source };
-            self.agents.insert(id.to_owned(), session.ssh_agent(id).await.map_err(failed)?);
+            let agent = of.session.agent_of_step(of.vertex, id).await;
+            self.agents.insert(id.to_owned(), agent.map_err(failed)?);
         }
         Ok(())
     }

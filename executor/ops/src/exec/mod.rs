@@ -76,7 +76,7 @@ impl Operation<Ref> for ExecOperation {
     async fn run(&self, context: &Context, inputs: Vec<Ref>) -> Result<Vec<Ref>, OperationError> {
         let process = Arc::new(process::Process::default());
         let _killed_when_dropped = process::KillGuard(process.clone());
-        let given = given::Given::ask(self.worker.session(), &self.op).await?;
+        let given = given::Given::ask(self.worker.session(), &context.vertex(), &self.op).await?;
         let step = run::Step {
             given,
             worker: self.worker.clone(),
