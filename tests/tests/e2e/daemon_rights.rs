@@ -32,7 +32,7 @@ fn rights_need_the_yes_of_daemon_and_client() {
     let insecure = lab.context("FROM busybox\nRUN --security=insecure true\n", &[]);
     let daemon = Daemon::start(&lab);
     let client = daemon.client();
-    for right in ["network.host", "security.insecure", "device"] {
+    for right in ["network.host", "security.insecure"] {
         let status = client.refused(entitled(dockerfile(&[]), &[right]));
         assert!(status.message().contains("is not allowed by build daemon configuration"), "{status:?}");
     }
