@@ -219,8 +219,9 @@ fn store_root(global: &Global, rootless: bool) -> Result<PathBuf, Failure> {
 
 /// Reads which token servers on other sites may see credentials: `REGISTRY=TOKENSERVER`, with commas between.
 fn trusted_realms(text: &str) -> Vec<TrustedRealm> {
-    let pairs = text.split(',').filter_map(|pair| pair.trim().split_once('='));
-    pairs.map(|(registry, realm)| TrustedRealm { registry: registry.to_owned(), realm: realm.to_owned() }).collect()
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    let host = |text: &str| text.trim().to_ascii_lowercase();
+    pairs.map(|(registry, realm)| TrustedRealm { registry: host(registry), realm: host(realm) }).collect()
 }
 
 fn docker_directory(global: &Global) -> PathBuf {

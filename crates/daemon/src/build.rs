@@ -7,7 +7,7 @@ use futures::FutureExt;
 use rbuild_buildkit_api::control;
 use rbuild_export::provenance::LateProvenance;
 use rbuild_graph::policy::Policy;
-use rbuild_graph::{Entitlements, pb};
+use rbuild_graph::{Entitlements, Graph, pb, source};
 use rbuild_oci::Digest;
 use rbuild_ops::{Ref, Worker};
 use rbuild_solver::Solved;
@@ -103,11 +103,19 @@ pub(crate) struct Asker {
     pub(crate) origin: Origin,
 }
 
+/// What a frontend mounts.
+pub(crate) enum Mounted {
+    /// A result, which may have to be made.
+    Result(Arc<Lazy>),
+    /// What a failed operation left.
+    Left(Ref),
+}
+
 #[derive(Default)]
 struct Results {
     known: HashMap<String, Arc<Lazy>>,
     /// What failed operations left.
-    remains: HashMap<String, Ref>,
+    remains: Vec<(String, Ref)>,
     count: u64,
 }
 
@@ -256,7 +264,7 @@ impl Build {
     /// Loads a definition of the client on terms of its own.
     pub(crate) fn load_with(&self, definition: &pb::Definition, terms: &Terms) -> Result<MaybeLazy, Fault> {
         let policies: Vec<_> = self.begun.policies.iter().chain(&terms.policies).cloned().collect();
-        let lazy = Lazy::load(definition, &policies, &terms.imports, &self.worker)?.map(Arc::new);
+        let lazy = Lazy::load(definition, &policies, terms, &self.worker)?.map(Arc::new);
         if let Some(lazy) = &lazy {
             lazy.graph().check_entitlements(self.begun.entitlements())?;
         }
@@ -295,28 +303,33 @@ impl Build {
         Ok(id)
     }
 
-    /// Returns whether a result that the client holds stands on a vertex.
-    pub(crate) fn wants(&self, vertex: &Digest) -> bool {
-        self.results().known.values().any(|lazy| lazy.graph().vertex(vertex).is_some())
+    /// Returns whether a result that the client holds stands on a vertex that is the same for whoever wants it.
+    pub(crate) fn shares(&self, vertex: &Digest) -> bool {
+        self.results().known.values().any(|lazy| is_common(lazy.graph(), vertex))
     }
 
     /// Gives what a failed operation left a name that a frontend may use in mounts.
     fn hold_remains(&self, value: &Ref) -> Result<String, Fault> {
         let mut results = self.results();
+        let same = |known: &&(String, Ref)| match (&known.1, value) {
+            (Ref::Layers(known), Ref::Layers(layers)) => known == layers,
+            (Ref::Local(known), Ref::Local(local)) => Arc::ptr_eq(known, local),
+            _ => false,
+        };
+        if let Some((id, _)) = results.remains.iter().find(same) {
+            return Ok(id.clone());
+        }
         let id = results.next(&self.begun.id)?;
-        results.remains.insert(id.clone(), value.clone());
+        results.remains.push((id.clone(), value.clone()));
         Ok(id)
     }
 
     /// Returns what a mount with this name shows; an empty name is the empty file system.
-    pub(crate) async fn mounted(&self, id: &str) -> Result<Option<Ref>, Fault> {
-        if let Some(left) = self.results().remains.get(id) {
-            return Ok(Some(left.clone()));
+    pub(crate) fn mounted(&self, id: &str) -> Result<Option<Mounted>, Fault> {
+        if let Some((_, left)) = self.results().remains.iter().find(|(known, _)| known == id) {
+            return Ok(Some(Mounted::Left(left.clone())));
         }
-        match self.result(id)? {
-            Some(lazy) => Ok(Some(self.solve(&lazy).await?.value.clone())),
-            None => Ok(None),
-        }
+        Ok(self.result(id)?.map(Mounted::Result))
     }
 
     /// Returns a result by its name; an empty name is the empty file system.
@@ -349,4 +362,28 @@ impl Build {
         };
         self.unless_canceled(waiting).await
     }
+}
+
+/// Whether a vertex stands on images and repositories only, by names that mean the same to every client.
+fn is_common(graph: &Graph, vertex: &Digest) -> bool {
+    let mut left = vec![*vertex];
+    let mut seen = BTreeSet::new();
+    while let Some(next) = left.pop() {
+        if !seen.insert(next) {
+            continue;
+        }
+        let Some(vertex) = graph.vertex(&next) else { return false };
+        let is_fine = match vertex.kind() {
+            pb::Kind::Source(op) => {
+                [source::DOCKER_IMAGE, source::GIT].iter().any(|kind| op.identifier.starts_with(kind))
+            }
+            pb::Kind::Build(_) => false,
+            _ => true,
+        };
+        if !is_fine {
+            return false;
+        }
+        left.extend(vertex.inputs.iter().map(|edge| edge.vertex));
+    }
+    true
 }

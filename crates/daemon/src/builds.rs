@@ -31,16 +31,7 @@ pub(crate) struct Builds {
 struct Ended {
     at: Instant,
     id: String,
-    progress: Progress,
-}
-
-/// Where the progress of a build is told.
-#[derive(Clone)]
-pub(crate) enum Progress {
-    /// By the build.
-    Feed(Arc<Feed>),
-    /// By the record of the build.
-    Record,
+    feed: Arc<Feed>,
 }
 
 impl Default for Builds {
@@ -60,8 +51,8 @@ impl Builds {
         ended
     }
 
-    /// Makes a build known, until what is returned is dropped. It then leaves a record, or it does not.
-    pub(crate) fn register(self: &Arc<Self>, build: &Arc<Build>, is_recorded: bool) -> Result<Registered, Fault> {
+    /// Makes a build known, until what is returned is dropped.
+    pub(crate) fn register(self: &Arc<Self>, build: &Arc<Build>) -> Result<Registered, Fault> {
         let id = build.id().to_owned();
         if id.is_empty() || id.len() > MAX_NAME {
             return Err(Fault::new("the name of a build must have 1 to 1024 characters"));
@@ -73,14 +64,14 @@ impl Builds {
         known.insert(id.clone(), build.clone());
         drop(known);
         self.changed.send_replace(());
-        Ok(Registered { builds: self.clone(), id, is_recorded })
+        Ok(Registered { builds: self.clone(), id })
     }
 
-    /// Returns where the progress of a build is told that is under way, about to begin, or just over.
-    pub(crate) async fn progress(&self, id: &str) -> Option<Progress> {
+    /// Returns the progress of a build that is under way, about to begin, or just over.
+    pub(crate) async fn progress(&self, id: &str) -> Option<Arc<Feed>> {
         let find = || {
-            let under_way = self.known().get(id).map(|build| Progress::Feed(build.feed().clone()));
-            under_way.or_else(|| self.ended().iter().find(|ended| ended.id == id).map(|ended| ended.progress.clone()))
+            let under_way = self.known().get(id).map(|build| build.feed().clone());
+            under_way.or_else(|| self.ended().iter().find(|ended| ended.id == id).map(|ended| ended.feed.clone()))
         };
         self.find(find).await
     }
@@ -111,11 +102,28 @@ impl Builds {
     }
 }
 
-impl Partners for Builds {
+/// The builds that one of them may share steps with.
+pub(crate) struct Others {
+    builds: Arc<Builds>,
+    /// The build that asks.
+    own: String,
+}
+
+impl Others {
+    pub(crate) fn new(builds: &Arc<Builds>, own: &str) -> Self {
+        Self { builds: builds.clone(), own: own.to_owned() }
+    }
+}
+
+impl Partners for Others {
+    /// None for a build that takes results from where its client says: the step could stand on anything then.
     fn sessions(&self, vertex: &Digest) -> Vec<String> {
-        let all: Vec<_> = self.known().values().cloned().collect();
-        let with = all.into_iter().filter(|build| build.wants(vertex));
-        with.map(|build| build.begun().session.clone()).filter(|session| !session.is_empty()).collect()
+        let known = self.builds.known().clone();
+        if known.get(&self.own).is_none_or(|own| own.caches().has_imports()) {
+            return Vec::new();
+        }
+        let others = known.into_iter().filter(|(id, build)| *id != self.own && build.shares(vertex));
+        others.map(|(_, build)| build.begun().session.clone()).filter(|session| !session.is_empty()).collect()
     }
 }
 
@@ -123,23 +131,25 @@ impl Partners for Builds {
 pub(crate) struct Registered {
     builds: Arc<Builds>,
     id: String,
-    is_recorded: bool,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let Some(build) = self.builds.known().remove(&self.id) else { return };
         build.cancel();
-        let progress = match self.is_recorded {
-            true => Progress::Record,
-            false => Progress::Feed(build.feed().clone()),
-        };
         let mut ended = self.builds.ended();
         if ended.len() == REMEMBERED.1 {
             ended.pop_front();
         }
-        ended.push_back(Ended { at: Instant::now(), id: self.id.clone(), progress });
+        ended.push_back(Ended { at: Instant::now(), id: self.id.clone(), feed: build.feed().clone() });
         drop(ended);
         self.builds.changed.send_replace(());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let builds = self.builds.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(REMEMBERED.0).await;
+                drop(builds.ended());
+            });
+        }
     }
 }

@@ -96,6 +96,11 @@ impl Caches {
         }
     }
 
+    /// Returns whether the build looks into caches of its client's choice.
+    pub(crate) fn has_imports(&self) -> bool {
+        self.jobs.try_lock().map_or(true, |jobs| jobs.keys().any(|imports| !imports.is_empty()))
+    }
+
     /// Returns the job that looks into these caches, reading them at the first call. What cannot be read is told and
     /// left out.
     pub(crate) fn looking<'a>(&'a self, imports: &'a [Asked]) -> BoxFuture<'a, Arc<Looking>> {

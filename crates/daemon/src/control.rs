@@ -13,7 +13,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::builds::Progress;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::history::log::Replay;
@@ -98,21 +97,12 @@ impl Control for Door {
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
         let id = request.into_inner().r#ref;
-        let recorded = || {
-            let (history, name) = (self.engine.history().clone(), id.clone());
-            blocking(move || history.replay(&name))
-        };
-        if let Some(replay) = recorded().await? {
+        let (history, name) = (self.engine.history().clone(), id.clone());
+        if let Some(replay) = blocking(move || history.replay(&name)).await? {
             return Ok(streamed(replayed(replay)));
         }
-        // A build may have begun and ended since.
-        let replay = match self.engine.builds().progress(&id).await {
-            Some(Progress::Feed(feed)) => return Ok(streamed(feed.follow().map(Ok))),
-            Some(Progress::Record) => recorded().await?,
-            None => None,
-        };
-        match replay {
-            Some(replay) => Ok(streamed(replayed(replay))),
+        match self.engine.builds().progress(&id).await {
+            Some(feed) => Ok(streamed(feed.follow().map(Ok))),
             None => Err(Fault::with_code(Code::NotFound, format!("no such job {id}")).into()),
         }
     }

@@ -91,7 +91,7 @@ fn outcome(build: &Build, answered: Answered, terms: &Terms) -> Result<Outcome, 
         }
     };
     let attestations = answered.attestations.iter().map(|(id, all)| {
-        let statements = all.iter().map(|attestation| statement(build, attestation));
+        let statements = all.iter().map(|attestation| statement(build, attestation, terms));
         let statements = statements.collect::<Result<Vec<_>, Fault>>()?;
         Ok((id.clone(), statements))
     });
@@ -100,14 +100,18 @@ fn outcome(build: &Build, answered: Answered, terms: &Terms) -> Result<Outcome, 
 }
 
 /// Returns what a scan writes as a statement about the result that it looks at.
-pub(crate) fn statement(build: &Build, attestation: &rbuild_builtin::Attestation) -> Result<Statement, Fault> {
+pub(crate) fn statement(
+    build: &Build,
+    attestation: &rbuild_builtin::Attestation,
+    terms: &Terms,
+) -> Result<Statement, Fault> {
     let message = gateway::Attestation {
         kind: gateway::AttestationKind::Bundle as i32,
         metadata: attestation.metadata.clone(),
         in_toto_predicate_type: attestation.predicate_type.clone(),
         ..gateway::Attestation::default()
     };
-    Ok(Statement { message, result: build.load(&attestation.definition.to_pb())? })
+    Ok(Statement { message, result: build.load_with(&attestation.definition.to_pb(), terms)? })
 }
 
 pub(crate) fn fault(error: &BuiltinError) -> Fault {

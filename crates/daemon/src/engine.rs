@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attest::{Origin, Producers, Scope};
 use crate::build::{Asker, Begun, Build};
-use crate::builds::Builds;
+use crate::builds::{Builds, Others};
 use crate::caches::Caches;
 use crate::config::{Entitlement, Frontends, HistoryLimits};
 use crate::fault::Fault;
@@ -149,11 +149,13 @@ impl Engine {
         let options = Options { credentials, ..parts.images.options().clone() };
         let images = parts.images.with_options(stay.store(), options);
         let client = RemoteClient::new(group, images.store().clone()).with_search_path(parts.search_path.clone());
-        let client = client.with_partners(self.builds.clone());
+        let client = client.with_partners(Arc::new(Others::new(&self.builds, &begun.id)));
         let feed = Feed::new();
         let (roots, network) = (parts.roots.clone(), Arc::new(parts.network.clone()));
         let worker = Worker::new(images, roots, network, Arc::new(client), feed.clone());
-        let worker = worker.with_default_network(parts.default_network).with_remains();
+        let worker = worker.with_default_network(parts.default_network);
+        // Only a frontend of the client's can open what failed steps leave.
+        let worker = if begun.is_driven { worker.with_remains() } else { worker };
         let worker = worker.with_devices(devices(&request.entitlements)?, parts.cdi_spec_dirs.clone());
         let worker = Arc::new(worker.with_nested_builds(self.solver.clone(), admission(&begun)));
         let judge = Judge::new(&self.sessions, &request.source_policy_session);

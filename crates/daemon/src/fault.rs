@@ -28,7 +28,7 @@ const MAX_DETAILS: usize = 4 << 20;
 /// An operation that failed, and what it leaves.
 #[derive(Debug)]
 pub(crate) struct FailedOperation {
-    op: Value,
+    op: pb::Op,
     description: BTreeMap<String, String>,
     remains: Remains,
 }
@@ -193,7 +193,7 @@ impl Fault {
 
 impl FailedOperation {
     fn new(vertex: &Vertex, remains: Remains) -> Self {
-        Self { op: attest::message(&vertex.op), description: vertex.metadata.description.clone(), remains }
+        Self { op: vertex.op.clone(), description: vertex.metadata.description.clone(), remains }
     }
 
     /// Returns it as BuildKit's `errdefs.Solve`.
@@ -203,7 +203,7 @@ impl FailedOperation {
         let mut told = json!({
             "inputIDs": names(&self.remains.inputs)?,
             "mountIDs": names(&self.remains.mounts)?,
-            "op": self.op,
+            "op": attest::message(&self.op),
             "description": self.description,
         });
         match self.remains.part {

@@ -11,7 +11,7 @@ use rbuild_solver::{Edge, Solved};
 use tokio::sync::OnceCell;
 
 use crate::attest;
-use crate::build::Build;
+use crate::build::{Build, Terms};
 use crate::caches::{Asked, Looking};
 use crate::fault::Fault;
 use crate::judge::Judge;
@@ -20,8 +20,8 @@ use crate::judge::Judge;
 pub(crate) struct Lazy {
     definition: pb::Definition,
     graph: Graph,
-    /// Caches that may have the result.
-    imports: Vec<Asked>,
+    /// What holds for it besides what holds for all of its build.
+    terms: Terms,
     operations: rbuild_solver::Graph<Ref>,
     solved: OnceCell<Result<Solved<Ref>, Fault>>,
     /// What it was made of, once it is.
@@ -33,7 +33,7 @@ impl Lazy {
     pub(crate) fn load(
         definition: &pb::Definition,
         policies: &[Policy],
-        imports: &[Asked],
+        terms: &Terms,
         worker: &Arc<Worker>,
     ) -> Result<Option<Self>, Fault> {
         let refused = |error: PolicyError| Fault::of(&error).context("failed to load LLB");
@@ -49,7 +49,7 @@ impl Lazy {
         Ok(Some(Self {
             definition: definition.clone(),
             graph,
-            imports: imports.to_vec(),
+            terms: terms.clone(),
             operations,
             solved: OnceCell::new(),
             captured: OnceLock::new(),
@@ -68,7 +68,12 @@ impl Lazy {
 
     /// Returns the caches that may have the result.
     pub(crate) fn imports(&self) -> &[Asked] {
-        &self.imports
+        &self.terms.imports
+    }
+
+    /// Returns what holds for it besides what holds for all of its build.
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Returns the output that is the result.
@@ -83,7 +88,7 @@ impl Lazy {
             if let Some(judge) = build.judge() {
                 return self.solve_judged(build, judge).await;
             }
-            let looking = caches.looking(&self.imports).await;
+            let looking = caches.looking(self.imports()).await;
             loop {
                 let solved = attempt(&looking, &self.graph, &self.operations).await;
                 if solved.is_ok() {
@@ -106,7 +111,7 @@ impl Lazy {
     async fn solve_judged(&self, build: &Build, judge: &Judge) -> Result<Solved<Ref>, Fault> {
         let graph = judge.graph(build, &self.graph).await?;
         let operations = resolve(&graph, build.worker())?;
-        let looking = build.caches().looking(&self.imports).await;
+        let looking = build.caches().looking(self.imports()).await;
         loop {
             let solved = attempt(&looking, &graph, &operations).await;
             if solved.is_ok() {

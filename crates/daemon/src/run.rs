@@ -36,7 +36,7 @@ impl Engine {
             true => None,
             false => Some(self.history().begin(record(&request)).map_err(|error| Fault::of(&error))?),
         };
-        let registered = self.builds().register(&build, recording.is_some())?;
+        let registered = self.builds().register(&build)?;
         // On its own, so that a client that goes away does not take the tidying up with it.
         let work = tokio::spawn({
             let (engine, build) = (Arc::clone(self), Arc::clone(&build));

@@ -63,7 +63,7 @@ pub struct Builder {
     index: HashMap<(Vec<Output>, Vec<u8>), u32>,
     imported: HashMap<Digest, u32>,
     /// The files that imported vertices come from.
-    infos: Vec<pb::SourceInfo>,
+    files: Files,
 }
 
 /// What a vertex does.
@@ -162,7 +162,7 @@ impl Builder {
 
     fn import_graph(&mut self, graph: &Graph) -> Result<HashMap<Digest, Node>, GraphError> {
         let infos = graph.source().map_or(&[][..], |source| &source.infos);
-        let places: Vec<usize> = infos.iter().map(|info| place_of(&mut self.infos, info)).collect();
+        let places: Vec<usize> = infos.iter().map(|info| self.files.place_of(info)).collect();
         let mut nodes: HashMap<Digest, Node> = HashMap::with_capacity(graph.vertices().len());
         for vertex in graph.vertices() {
             let mut locations = vertex.locations.clone();
@@ -199,10 +199,11 @@ impl Builder {
     pub fn finish_all(&self, roots: &[Option<Output>], infos: Vec<pb::SourceInfo>) -> (Definition, Vec<Option<Edge>>) {
         let mut definition = Definition::default();
         let mut digests: HashMap<Node, Digest> = HashMap::new();
-        let mut infos = infos;
-        let place = |info| i32::try_from(place_of(&mut infos, info)).unwrap_or(i32::MAX);
-        let imported: Vec<i32> = self.infos.iter().map(place).collect();
-        let mut source = pb::Source { infos, ..pb::Source::default() };
+        let mut files = Files::default();
+        let mut place = |info| i32::try_from(files.place_of(info)).unwrap_or(i32::MAX);
+        let own: Vec<i32> = infos.iter().map(&mut place).collect();
+        let imported: Vec<i32> = self.files.infos.iter().map(place).collect();
+        let mut source = pb::Source { infos: files.infos, ..pb::Source::default() };
         for node in self.reachable(roots.iter().copied().flatten()) {
             let digest = match digests.get(&node) {
                 Some(digest) => *digest,
@@ -220,11 +221,10 @@ impl Builder {
             definition.metadata.entry(digest).or_default().merge(&addition.metadata);
             for location in &addition.locations {
                 let mut location = location.clone();
-                if addition.is_imported {
-                    // The place in the list was checked when the graph was imported.
-                    let index = usize::try_from(location.source_index).ok().and_then(|index| imported.get(index));
-                    location.source_index = index.copied().unwrap_or(i32::MAX);
-                }
+                // The place in the list was checked when the graph was imported.
+                let files = if addition.is_imported { &imported } else { &own };
+                let index = usize::try_from(location.source_index).ok().and_then(|index| files.get(index));
+                location.source_index = index.copied().unwrap_or(location.source_index);
                 let places = &mut source.locations.entry(digest.to_string()).or_default().locations;
                 if !places.contains(&location) {
                     places.push(location);
@@ -279,24 +279,26 @@ impl Builder {
     }
 }
 
-/// Returns where a file is in a list of them, adding it if it is not there: graphs that were made of one Dockerfile each
-/// tell it. How it was fetched need not be known of it, and what is said of that besides does not count.
-fn place_of(infos: &mut Vec<pb::SourceInfo>, info: &pb::SourceInfo) -> usize {
-    let is_same = |known: &pb::SourceInfo| {
-        let fetched = match (&known.definition, &info.definition) {
-            (Some(known), Some(info)) => known.def == info.def,
-            _ => true,
-        };
-        (&known.filename, &known.language, &known.data) == (&info.filename, &info.language, &info.data) && fetched
-    };
-    let Some(place) = infos.iter().position(is_same) else {
-        infos.push(info.clone());
-        return infos.len() - 1;
-    };
-    if infos[place].definition.is_none() {
-        infos[place].definition.clone_from(&info.definition);
+/// Files that places are in, each once: graphs that were made of one Dockerfile each tell it.
+#[derive(Debug, Clone, Default)]
+struct Files {
+    infos: Vec<pb::SourceInfo>,
+    places: HashMap<Digest, usize>,
+}
+
+impl Files {
+    /// Returns where a file is in the list, adding it if it is not there. How it was fetched need not be known of it.
+    fn place_of(&mut self, info: &pb::SourceInfo) -> usize {
+        let name = [info.filename.as_bytes(), info.language.as_bytes(), Digest::of(&info.data).as_bytes()].join(&0);
+        let next = self.infos.len();
+        let place = *self.places.entry(Digest::of(&name)).or_insert(next);
+        if place == next {
+            self.infos.push(info.clone());
+        } else if self.infos[place].definition.is_none() {
+            self.infos[place].definition.clone_from(&info.definition);
+        }
+        place
     }
-    place
 }
 
 fn position(index: usize) -> u32 {

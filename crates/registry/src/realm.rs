@@ -88,7 +88,7 @@ fn same_site(registry: &Url, realm: &Url) -> bool {
     if registry.scheme() != realm.scheme() || realm.scheme() != "https" {
         return registry.scheme() == realm.scheme() && one == other;
     }
-    KNOWN.contains(&(one, other)) || site(one).is_some_and(|own| site(other) == Some(own))
+    one == other || KNOWN.contains(&(one, other)) || site(one).is_some_and(|own| site(other) == Some(own))
 }
 
 /// Returns the part of a name that one owner holds; none if the name is not below such a part.
@@ -131,6 +131,7 @@ mod tests {
         check("https://reg.example:8443", "/token", "trusted");
         check("https://gitlab.example.com:5050", "https://gitlab.example.com/jwt/auth", "trusted");
         check("https://reg.example:8443", "https://reg.example/t", "trusted");
+        check("https://registry:5000", "https://registry/t", "trusted");
         check("http://reg.example:5000", "http://reg.example:5001/t", "trusted");
         check("http://localhost:5000", "http://localhost:5001/t", "trusted");
         check("http://127.0.0.1:5000", "http://127.0.0.1:5000/token", "trusted");

@@ -18,11 +18,15 @@ use crate::table::Group;
 /// How often progress of a transfer is told.
 const PROGRESS: Duration = Duration::from_millis(100);
 
-/// Knows which other builds want a step.
+/// Knows which other builds want a step that would be the same for them.
 pub trait Partners: Send + Sync {
-    /// Returns the sessions of the builds under way whose graphs have this vertex.
+    /// Returns the sessions of the other builds under way that have this vertex, and could not be deceived about what
+    /// the step stands on.
     fn sessions(&self, vertex: &Digest) -> Vec<String>;
 }
+
+/// How long another build's client may take to answer for a step.
+const PARTNER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sessions of a build as its client's side.
 #[derive(Clone)]
@@ -45,12 +49,24 @@ impl RemoteClient {
         Self { partners: Some(partners), ..self }
     }
 
-    /// Returns the sessions of other builds that want a step. They would be given its result, so whose secrets it is
-    /// made with makes no difference to any of them.
-    fn partners(&self, vertex: &Digest) -> Self {
-        let sessions = self.partners.as_ref().map(|partners| partners.sessions(vertex)).unwrap_or_default();
-        let group = self.group.sessions().group(sessions);
-        Self { group, store: self.store.clone(), search_path: None, partners: None }
+    /// Asks the clients of other builds that want a step, as far as they are there. That one of them fails is not this
+    /// build's matter.
+    async fn of_partners<T, F>(&self, vertex: &Digest, ask: impl Fn(Self) -> F) -> Option<T>
+    where
+        F: Future<Output = io::Result<Option<T>>>,
+    {
+        let own = self.group.ids();
+        for id in self.partners.as_ref()?.sessions(vertex) {
+            if own.contains(&id) || !self.group.sessions().contains(&id) {
+                continue;
+            }
+            let group = self.group.sessions().group([id]);
+            let partner = Self { group, store: self.store.clone(), search_path: None, partners: None };
+            if let Ok(Ok(Some(given))) = tokio::time::timeout(PARTNER_PATIENCE, ask(partner)).await {
+                return Some(given);
+            }
+        }
+        None
     }
 
     /// Sets where programs such as git are looked for, which is the daemon's own matter.
@@ -117,14 +133,14 @@ impl rbuild_ops::Session for RemoteClient {
     async fn secret_of_step(&self, vertex: &Digest, id: &str) -> io::Result<Option<Vec<u8>>> {
         match self.secret(id).await? {
             Some(secret) => Ok(Some(secret)),
-            None => self.partners(vertex).secret(id).await,
+            None => Ok(self.of_partners(vertex, |partner| async move { partner.secret(id).await }).await),
         }
     }
 
     async fn agent_of_step(&self, vertex: &Digest, id: &str) -> io::Result<Option<Arc<dyn Agent>>> {
         match self.ssh_agent(id).await? {
             Some(agent) => Ok(Some(agent)),
-            None => self.partners(vertex).ssh_agent(id).await,
+            None => Ok(self.of_partners(vertex, |partner| async move { partner.ssh_agent(id).await }).await),
         }
     }
 

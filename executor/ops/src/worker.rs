@@ -367,8 +367,9 @@ impl Worker {
 
 /// A layer that a step writes to.
 pub(crate) struct Writable {
-    build: TreeBuild,
+    /// Dropped first: it may be mounted in the other's directory.
     active: Active,
+    build: TreeBuild,
 }
 
 impl Writable {

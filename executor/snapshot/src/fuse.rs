@@ -67,8 +67,11 @@ impl FuseMount {
             let _ = self.child.wait();
             return Ok(());
         }
-        let unmounted = rbuild_sys::mount::detach(&self.path);
-        unmounted.map_err(SnapshotError::io("unmounting", &self.path))?;
+        if let Err(error) = rbuild_sys::mount::detach(&self.path) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            return Err(SnapshotError::io("unmounting", &self.path)(error));
+        }
         let start = Instant::now();
         while self.child.try_wait().map_err(SnapshotError::io("waiting for", &self.path))?.is_none() {
             if start.elapsed() > PATIENCE {

@@ -15,7 +15,7 @@ use rbuild_ops::{Container, ContainerProcess, ContainerRequest, ProcessRequest};
 use tokio::sync::{Semaphore, watch};
 use tonic::Code;
 
-use crate::build::Build;
+use crate::build::{Build, Mounted};
 use crate::fault::Fault;
 
 pub(super) use exec::serve;
@@ -120,7 +120,11 @@ pub(super) async fn create(build: &Build, request: NewContainerRequest) -> Resul
     let mut mounts = Vec::with_capacity(request.mounts.len());
     for mount in request.mounts {
         let failed = |fault: Fault| fault.context(&format!("failed to find ref for {:?} mount", mount.dest));
-        let shown = build.mounted(&mount.result_id).await.map_err(failed)?;
+        let shown = match build.mounted(&mount.result_id).map_err(failed)? {
+            Some(Mounted::Left(left)) => Some(left),
+            Some(Mounted::Result(lazy)) => Some(build.solve(&lazy).await?.value.clone()),
+            None => None,
+        };
         mounts.push((mount, shown));
     }
     let asked = ContainerRequest {

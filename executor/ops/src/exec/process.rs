@@ -39,6 +39,11 @@ impl Process {
         !state.killed
     }
 
+    /// Returns whether nobody wants the step any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.state().killed
+    }
+
     fn kill(&self) {
         let mut state = self.state();
         state.killed = true;

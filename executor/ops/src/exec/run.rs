@@ -61,7 +61,7 @@ impl Step {
         let mut prepared = self.prepare(inputs)?;
         _busy = self.process.begin().ok_or(OpsError::GivenUp)?;
         if let Err(error) = self.attempt(meta, &mut prepared) {
-            return Err(match self.worker.keeps_remains() {
+            return Err(match self.worker.keeps_remains() && !self.process.is_given_up() {
                 true => error.leaving(self.remains(inputs, prepared)),
                 false => error,
             });
