@@ -51,6 +51,33 @@ impl Builds {
         ended
     }
 
+    /// Remembers a build that is over for a while.
+    fn remember(self: &Arc<Self>, id: String, feed: Arc<Feed>) {
+        let mut ended = self.ended();
+        if ended.len() == REMEMBERED.1 {
+            ended.pop_front();
+        }
+        ended.push_back(Ended { at: Instant::now(), id, feed });
+        drop(ended);
+        self.changed.send_replace(());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let builds = self.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(REMEMBERED.0).await;
+                drop(builds.ended());
+            });
+        }
+    }
+
+    /// Lets those who ask for the progress of a build know that it never began.
+    pub(crate) fn refuse(self: &Arc<Self>, id: &str) {
+        if !id.is_empty() && id.len() <= MAX_NAME {
+            let feed = Feed::new();
+            feed.end();
+            self.remember(id.to_owned(), feed);
+        }
+    }
+
     /// Makes a build known, until what is returned is dropped.
     pub(crate) fn register(self: &Arc<Self>, build: &Arc<Build>) -> Result<Registered, Fault> {
         let id = build.id().to_owned();
@@ -137,19 +164,6 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let Some(build) = self.builds.known().remove(&self.id) else { return };
         build.cancel();
-        let mut ended = self.builds.ended();
-        if ended.len() == REMEMBERED.1 {
-            ended.pop_front();
-        }
-        ended.push_back(Ended { at: Instant::now(), id: self.id.clone(), feed: build.feed().clone() });
-        drop(ended);
-        self.builds.changed.send_replace(());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let builds = self.builds.clone();
-            runtime.spawn(async move {
-                tokio::time::sleep(REMEMBERED.0).await;
-                drop(builds.ended());
-            });
-        }
+        self.builds.remember(self.id.clone(), build.feed().clone());
     }
 }

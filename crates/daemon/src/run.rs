@@ -31,7 +31,7 @@ impl Engine {
     /// Carries out a build. It ends early when the returned future is dropped.
     pub(crate) async fn carry_out(self: &Arc<Self>, request: SolveRequest) -> Result<Told, Fault> {
         let request = modern(request);
-        let build = self.begin(&request)?;
+        let build = self.begin(&request).inspect_err(|_| self.builds().refuse(&request.r#ref))?;
         let recording = match request.internal {
             true => None,
             false => Some(self.history().begin(record(&request)).map_err(|error| Fault::of(&error))?),
