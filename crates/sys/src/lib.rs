@@ -3,6 +3,7 @@
 //! Each module wraps one family of calls; rustix first, `libc` where rustix has no call. Every
 //! `unsafe` block opens with the argument why it is sound.
 
+pub mod allocator;
 pub mod attendant;
 pub mod bpf;
 pub mod caps;

@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::raw_calls::{METHODS, Method, messages};
 
 /// The most that a daemon may take which did nothing but refuse.
-const MEMORY: u64 = 384 << 20;
+const MEMORY: u64 = 256 << 20;
 
 fn is_well(client: &Client) {
     client.run(client.control().info(InfoRequest {})).expect("the daemon is well");

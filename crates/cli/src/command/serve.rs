@@ -21,6 +21,9 @@ use crate::args::Global;
 use crate::ui::{self, Failure};
 use crate::world::{World, chain, variable};
 
+/// Blocks of memory that are not kept when they are free, in bytes: larger than any buffer that is used over and over.
+const LARGE_BLOCK: i32 = 4 << 20;
+
 /// Serve BuildKit's clients: buildctl, docker buildx, bake
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Called `buildkitd`, or as `rbuild buildkitd`, it takes the flags of BuildKit's daemon.")]
@@ -88,6 +91,7 @@ pub(crate) struct Start {
 }
 
 pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    rbuild_sys::allocator::give_back_blocks(LARGE_BLOCK);
     let mut config = match &args.daemon_config {
         Some(path) => read(path)?,
         None => Config::default(),

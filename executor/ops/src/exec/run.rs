@@ -67,7 +67,7 @@ impl Step {
             });
         }
         let Prepared { layers, mut mounts, writable, .. } = prepared;
-        let mut outputs = vec![None; self.outputs(inputs)];
+        let mut outputs = vec![None; self.outputs()];
         let done = std::mem::take(&mut mounts.outputs);
         if let Ok(output) = usize::try_from(root.output) {
             let layer = self.worker.commit(writable)?;
@@ -163,8 +163,7 @@ impl Step {
         root.ok_or(OpsError::Graph("an exec op without a root mount"))
     }
 
-    fn outputs(&self, inputs: &[Ref]) -> usize {
-        let _ = inputs;
+    fn outputs(&self) -> usize {
         let outputs = self.op.mounts.iter().filter(|mount| mount.mount_type() == pb::MountType::Bind);
         outputs.map(|mount| usize::try_from(mount.output + 1).unwrap_or(0)).max().unwrap_or(0)
     }
